@@ -1,0 +1,147 @@
+"""What the rooms ask of each other, as Protocols: no room imports another sideways.
+
+The composition roots (``daemon.py``, ``cli/``, ``doctor.py``, ``simulations/neighbourhood.py``)
+hand each room what it asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Protocol
+
+from node.model import (
+    EventPage,
+    LogPosition,
+    MarketRules,
+    Order,
+    OrderSettled,
+    RegisterReading,
+    SignedOrder,
+    SlotCleared,
+    SlotEnergy,
+)
+
+
+class MeterSource(Protocol):
+    """A meter, whatever it is: it tells its cumulative registers.
+
+    Raises MeterSilent (try again) or MeterError (a person must look).
+    """
+
+    async def read(self) -> RegisterReading:
+        """The registers as of now."""
+        ...
+
+
+class OrderSigner(Protocol):
+    """Holds a household's signing key."""
+
+    def sign(self, order: Order) -> bytes:
+        """The order's signature; the same order always gives the same bytes."""
+        ...
+
+
+class Market(Protocol):
+    """What a household asks of its market, whichever engine answers.
+
+    Every method may raise ChainUnreachable; none retries by itself.
+    """
+
+    async def rules_at(self, slot: int) -> MarketRules:
+        """The rules under which a slot is ordered and settled."""
+        ...
+
+    async def submit(self, signed: SignedOrder) -> None:
+        """Hand an order over. Returning says only that it was taken along, not that it was
+        accepted: acceptance and refusal are events."""
+        ...
+
+    async def clear(self, slot: int) -> None:
+        """Clear a slot whose gate has closed; nothing happens if somebody already did."""
+        ...
+
+    async def events_after(self, position: LogPosition, household: int) -> EventPage:
+        """Every clearing, and what concerns one household, after a position."""
+        ...
+
+    async def balance_units(self, household: int) -> int:
+        """The household's free credit in the market; the escrow of its open bids is not in it."""
+        ...
+
+
+class IntentState(StrEnum):
+    """The life of an order at home. PENDING is persisted before anything is sent."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
+class IntentStorage(Protocol):
+    """Where the outbox keeps signed orders: at most one for each (slot, side)."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing; on return everything inside is durable."""
+        ...
+
+    def intent(self, slot: int, side: int) -> SignedOrder | None:
+        """The persisted order of this slot and side, with the very bytes that were signed."""
+        ...
+
+    def add_intent(self, signed: SignedOrder) -> None:
+        """Persist a new order as PENDING. Raises ValueError if the slot and side have one."""
+        ...
+
+    def set_intent_state(
+        self, slot: int, side: int, state: IntentState, reason: str = ""
+    ) -> None:
+        """Move an order on."""
+        ...
+
+    def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:
+        """The orders that are PENDING or SENT, oldest first."""
+        ...
+
+
+class NodeStorage(IntentStorage, Protocol):
+    """What a household node keeps in its database."""
+
+    def add_reading(self, reading: RegisterReading) -> None:
+        """Keep the reading that closes a slot."""
+        ...
+
+    def last_reading(self) -> RegisterReading | None:
+        """The newest reading kept."""
+        ...
+
+    def add_slot_energy(self, energy: SlotEnergy) -> None:
+        """Keep a closed slot. Raises ValueError if the slot is already closed."""
+        ...
+
+    def slot_energy(self, slot: int) -> SlotEnergy | None:
+        """A closed slot."""
+        ...
+
+    def cursor(self) -> LogPosition:
+        """Up to where events were projected; BEFORE_ALL in a new database."""
+        ...
+
+    def set_cursor(self, position: LogPosition) -> None:
+        """Remember it, in the transaction that stored those events."""
+        ...
+
+    def add_clearing(self, cleared: SlotCleared) -> None:
+        """Project a clearing; the same one again changes nothing."""
+        ...
+
+    def recent_clearings(self, count: int) -> Sequence[SlotCleared]:
+        """The newest ``count`` clearings, oldest first."""
+        ...
+
+    def add_settlement(self, settled: OrderSettled) -> None:
+        """Project a settlement; the same one again changes nothing."""
+        ...

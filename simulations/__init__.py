@@ -1,0 +1,1 @@
+"""The neighbourhood simulator: N real household nodes over one clock."""
