@@ -1,0 +1,1 @@
+"""The chain side of a household: client, keys, outbox, events and deployment."""

@@ -1,0 +1,1 @@
+"""The market as pure functions: the reference clearing, orders and strategies."""

@@ -1,0 +1,1 @@
+"""Meters: pure codecs, transports, and sources that tell cumulative registers."""
