@@ -18,13 +18,8 @@ _KERNEL = ("clock", "errors", "model", "ports", "slots", "units")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Every file of the built wheel. Nothing is fetched to build it."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
-        + ["--outdir", str(folder), str(CHECKOUT)],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*build, str(CHECKOUT)], check=True, capture_output=True, timeout=120)
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
