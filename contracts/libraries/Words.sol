@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice What a household ordered in one slot, both sides, in one storage word:
+/// | 1 carried | 42 bid prefix | 32 bid limit | 24 bid Wh | 42 ask prefix | 32 ask limit | 24 ask Wh | 32 slot |
+type Row is uint256;
+
+/// @notice A household's money and what it has to settle, in one storage word:
+/// | 128 pending | 32 newest | 96 balance |
+/// Bit i of `pending` says: the household's orders of slot `newest - i` are not settled yet.
+type Account is uint256;
+
+/// @notice How a slot cleared, in one storage word, kept for ever:
+/// | 1 cleared | 16 rules version | 42 matched | 1 rationed side | 42 left | 42 total | 32 fee | 32 price |
+type Result is uint256;
+
+using Rows for Row global;
+using Accounts for Account global;
+using Results for Result global;
+
+library Rows {
+    uint256 private constant ASK_SHIFT = 32;
+    uint256 private constant BID_SHIFT = 32 + 98;
+    uint256 private constant CARRIED = 1 << 228;
+
+    function forSlot(uint32 slot_) internal pure returns (Row) {
+        return Row.wrap(slot_);
+    }
+
+    function slot(Row row) internal pure returns (uint32) {
+        return uint32(Row.unwrap(row));
+    }
+
+    /// @dev Energy is 0 when the household has no order on this side: an order has at least 1 Wh.
+    function order(Row row, uint256 side)
+        internal
+        pure
+        returns (uint256 energyWh, uint256 limitPrice, uint256 prefixWh)
+    {
+        uint256 fields = Row.unwrap(row) >> (side == 0 ? ASK_SHIFT : BID_SHIFT);
+        return (fields & (2 ** 24 - 1), (fields >> 24) & (2 ** 32 - 1), (fields >> 56) & (2 ** 42 - 1));
+    }
+
+    /// @dev Left the account's window of pending slots before it was settled.
+    function carried(Row row) internal pure returns (bool) {
+        return Row.unwrap(row) & CARRIED != 0;
+    }
+
+    function withOrder(Row row, uint256 side, uint256 energy, uint256 limit, uint256 prefix)
+        internal
+        pure
+        returns (Row)
+    {
+        uint256 fields = energy | (limit << 24) | (prefix << 56);
+        return Row.wrap(Row.unwrap(row) | (fields << (side == 0 ? ASK_SHIFT : BID_SHIFT)));
+    }
+
+    function withCarried(Row row, bool value) internal pure returns (Row) {
+        uint256 word = Row.unwrap(row);
+        return Row.wrap(value ? word | CARRIED : word & ~CARRIED);
+    }
+}
+
+library Accounts {
+    uint256 internal constant WINDOW = 128;
+    uint256 private constant BALANCE_BITS = 96;
+    uint256 private constant PENDING_SHIFT = 128;
+
+    function pack(uint256 balanceUnits, uint256 newestSlot, uint256 pendingBits) internal pure returns (Account) {
+        return Account.wrap(balanceUnits | (newestSlot << BALANCE_BITS) | (pendingBits << PENDING_SHIFT));
+    }
+
+    function balance(Account account) internal pure returns (uint256) {
+        return uint96(Account.unwrap(account));
+    }
+
+    function newest(Account account) internal pure returns (uint256) {
+        return uint32(Account.unwrap(account) >> BALANCE_BITS);
+    }
+
+    function pending(Account account) internal pure returns (uint256) {
+        return Account.unwrap(account) >> PENDING_SHIFT;
+    }
+}
+
+library Results {
+    function pack(
+        uint256 price_,
+        uint256 fee_,
+        uint256 total,
+        uint256 left,
+        uint256 rationedSide,
+        uint256 matched,
+        uint256 version_
+    ) internal pure returns (Result) {
+        uint256 word = price_ | (fee_ << 32) | (total << 64) | (left << 106) | (rationedSide << 148);
+        return Result.wrap(word | (matched << 149) | (version_ << 191) | (1 << 207));
+    }
+
+    function cleared(Result result) internal pure returns (bool) {
+        return Result.unwrap(result) != 0;
+    }
+
+    /// @dev 0 when nothing traded: the floor of every price grid is above 0.
+    function price(Result result) internal pure returns (uint256) {
+        return uint32(Result.unwrap(result));
+    }
+
+    function fee(Result result) internal pure returns (uint256) {
+        return uint32(Result.unwrap(result) >> 32);
+    }
+
+    /// @dev 0 when no side was rationed.
+    function totalWh(Result result) internal pure returns (uint256) {
+        return (Result.unwrap(result) >> 64) & (2 ** 42 - 1);
+    }
+
+    function leftWh(Result result) internal pure returns (uint256) {
+        return (Result.unwrap(result) >> 106) & (2 ** 42 - 1);
+    }
+
+    function rationed(Result result) internal pure returns (uint256) {
+        return (Result.unwrap(result) >> 148) & 1;
+    }
+
+    function matchedWh(Result result) internal pure returns (uint256) {
+        return (Result.unwrap(result) >> 149) & (2 ** 42 - 1);
+    }
+
+    function version(Result result) internal pure returns (uint256) {
+        return uint16(Result.unwrap(result) >> 191);
+    }
+}
