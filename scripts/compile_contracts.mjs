@@ -69,7 +69,7 @@ function compile(solc, ours) {
   );
   for (const complaint of complaints) console.error(complaint.formattedMessage);
   if (complaints.length > 0) {
-    throw new Failure(`${complaints.length} complaints of the compiler; a warning counts`);
+    throw new Failure(`the compiler complains (${complaints.length}); a warning counts as an error`);
   }
   return output;
 }
