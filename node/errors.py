@@ -7,7 +7,7 @@
     │   ├── ChainUnreachable       exit 5   no answer, or an answer that cannot be used, from RPC
     │   └── MeterSilent            exit 4   no frame within the meter's period
     └── Permanent                  stop and tell a person
-        ├── ConfigurationError     exit 3   a file or a setting a person wrote; carries file and line
+        ├── ConfigurationError     exit 3   a file or setting a person wrote; says file and line
         ├── MeterError             exit 4   the meter speaks, but cannot be used as it is
         ├── ChainMismatch          exit 5   another chain, or other code, than the one agreed on
         ├── Refused                exit 6   the market or the operator said no; carries the reason

@@ -6,6 +6,7 @@ Energy is in Wh, money in credit units, prices in credit units per Wh, times in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -326,7 +327,9 @@ MarketEvent = (
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in chain order and the position up to which nothing was left out."""
+    """Events in chain order, the position up to which nothing was left out, and whether there is
+    more after it."""
 
-    events: tuple[MarketEvent, ...]
+    events: Sequence[MarketEvent]
     upto: LogPosition
+    more: bool = False

@@ -59,15 +59,12 @@ class Market(Protocol):
         ...
 
     async def clear(self, slot: int) -> None:
-        """Clear a slot whose gate has closed; nothing happens if somebody already did."""
+        """Clear a slot whose gate has closed. Raises Refused if it is too early, if it already is
+        cleared, or if nobody ordered."""
         ...
 
     async def events_after(self, position: LogPosition, household: int) -> EventPage:
         """Every clearing, and what concerns one household, after a position."""
-        ...
-
-    async def balance_units(self, household: int) -> int:
-        """The household's free credit in the market; the escrow of its open bids is not in it."""
         ...
 
 
@@ -96,9 +93,7 @@ class IntentStorage(Protocol):
         """Persist a new order as PENDING. Raises ValueError if the slot and side have one."""
         ...
 
-    def set_intent_state(
-        self, slot: int, side: int, state: IntentState, reason: str = ""
-    ) -> None:
+    def set_intent_state(self, slot: int, side: int, state: IntentState, reason: str = "") -> None:
         """Move an order on."""
         ...
 

@@ -17,8 +17,8 @@ and ``q`` the order's own::
 
     fill = floor((c + q) * L / V) - floor(c * L / V)
 
-The fills of the tick sum to ``L`` exactly, and each is within 1 Wh of its pro-rata share. There is no
-randomness and no priority in time beyond that rounding.
+The fills of the tick sum to ``L`` exactly, and each is within 1 Wh of its pro-rata share. There is
+no randomness and no priority in time beyond that rounding.
 
 Energy in Wh, prices in units/Wh, all integers. The contract's twin is
 ``contracts/libraries/Clearing.sol``; both implement section 5 of the market's specification.
