@@ -1,0 +1,313 @@
+"""A household node's own database: the life of its slots, from the register to the money.
+
+Implements ``node.ports.NodeStorage``. In a file, whatever returned is on the disk; in memory the
+same schema and the same code serve the simulator. One process writes it at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from node.errors import ConfigurationError, Disagreement
+from node.model import (
+    LogPosition,
+    OrderSettled,
+    RegisterReading,
+    Side,
+    SignedOrder,
+    SlotCleared,
+    SlotEnergy,
+)
+from node.ports import IntentState
+from node.store.node_rows import (
+    CLASS_NUMBER,
+    QUALITY_NUMBER,
+    STATE_NUMBER,
+    OwnTotals,
+    OwnTrade,
+    clearing_of,
+    clearing_row,
+    intent_row,
+    open_intent_of,
+    own_trade_of,
+    reading_of,
+    settlement_of,
+    settlement_row,
+    signed_order_of,
+    slot_energy_of,
+)
+from node.store.opening import open_for_writing
+from node.store.sqlite import Connection, DatabaseKind
+
+KIND: Final = DatabaseKind(
+    title="household node's database",
+    schema="node",
+    application_id=int.from_bytes(b"dsND"),
+    repair="put the last backup in its place, or move it away: a new one reads the chain again",
+)
+
+RECENT_CLEARINGS: Final = 256
+"""Newest clearings kept in memory, because strategies look at them in every slot."""
+
+_ALL_SLOTS: Final = (-(2**63), 2**63 - 1)
+
+_ADD_READING: Final = (
+    "INSERT INTO reading (meter_id, taken_at_s, import_wh, export_wh, evidence_class)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+_LAST_READING: Final = (
+    "SELECT meter_id, taken_at_s, import_wh, export_wh, evidence_class"
+    " FROM reading ORDER BY number DESC LIMIT 1"
+)
+_ADD_SLOT_ENERGY: Final = (
+    "INSERT INTO slot_energy (slot, import_wh, export_wh, quality) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+)
+_SLOT_ENERGY: Final = "SELECT slot, import_wh, export_wh, quality FROM slot_energy WHERE slot = ?"
+_ADD_INTENT: Final = (
+    "INSERT INTO intent (slot, side, household, energy_wh, limit_price, evidence, signature,"
+    " state, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT DO NOTHING"
+)
+_SET_INTENT_STATE: Final = "UPDATE intent SET state = ?, reason = ? WHERE slot = ? AND side = ?"
+_INTENT: Final = (
+    "SELECT household, slot, side, energy_wh, limit_price, evidence, signature"
+    " FROM intent WHERE slot = ? AND side = ?"
+)
+_OPEN_INTENTS: Final = (
+    "SELECT household, slot, side, energy_wh, limit_price, evidence, signature, state"
+    " FROM intent WHERE state <= 1 ORDER BY slot, side"
+)
+_CURSOR: Final = "SELECT block, log_index FROM cursor"
+_SET_CURSOR: Final = "UPDATE cursor SET block = ?, log_index = ?"
+_ADD_CLEARING: Final = (
+    "INSERT INTO clearing (slot, price, matched_wh, ask_wh, bid_wh, block, log_index)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_CLEARING: Final = (
+    "SELECT block, log_index, slot, price, matched_wh, ask_wh, bid_wh FROM clearing WHERE slot = ?"
+)
+_RECENT_CLEARINGS: Final = (
+    "SELECT block, log_index, slot, price, matched_wh, ask_wh, bid_wh"
+    " FROM clearing ORDER BY slot DESC LIMIT ?"
+)
+_ADD_SETTLEMENT: Final = (
+    "INSERT INTO settlement (slot, side, household, filled_wh, price, amount_units, block,"
+    " log_index) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_SETTLEMENT: Final = (
+    "SELECT block, log_index, slot, household, side, filled_wh, price, amount_units"
+    " FROM settlement WHERE slot = ? AND side = ?"
+)
+_OWN_TRADES: Final = """
+SELECT i.household, i.slot, i.side, i.energy_wh, i.limit_price, i.evidence, i.state, i.reason,
+       c.block, c.log_index, c.slot, c.price, c.matched_wh, c.ask_wh, c.bid_wh,
+       s.block, s.log_index, s.slot, s.household, s.side, s.filled_wh, s.price, s.amount_units
+FROM intent AS i
+LEFT JOIN clearing AS c ON c.slot = i.slot
+LEFT JOIN settlement AS s ON s.slot = i.slot AND s.side = i.side
+WHERE i.slot >= ? AND i.slot < ?
+ORDER BY i.slot, i.side
+"""
+_ENERGY_TOTALS: Final = """
+SELECT count(*), coalesce(sum(import_wh), 0), coalesce(sum(export_wh), 0)
+FROM slot_energy WHERE slot >= ? AND slot < ?
+"""
+_TRADE_TOTALS: Final = """
+SELECT coalesce(sum(filled_wh) FILTER (WHERE side = 1), 0),
+       coalesce(sum(filled_wh) FILTER (WHERE side = 0), 0),
+       coalesce(-sum(amount_units) FILTER (WHERE side = 1), 0),
+       coalesce(sum(amount_units) FILTER (WHERE side = 0), 0)
+FROM settlement WHERE slot >= ? AND slot < ?
+"""
+
+
+class NodeDatabase:
+    """``node.ports.NodeStorage`` on SQLite. Use as a context manager, or ``close`` it.
+
+    Every method may raise Transient (disk full, file held by another program) or
+    ConfigurationError (damaged or read-only file); see ``node.store.sqlite``.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._one = connection.one
+        self._recent: deque[SlotCleared] = deque(maxlen=RECENT_CLEARINGS)
+        self._recent_holds_at = -1
+
+    @classmethod
+    def open(cls, path: Path | None) -> NodeDatabase:
+        """Open or create a node's database, readable by its owner alone; None keeps it in memory.
+
+        Raises ConfigurationError (no such folder, no access, damaged, newer or foreign file).
+        """
+        if path is not None:
+            try:
+                path.touch(mode=0o600)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot keep a {KIND.title} there ({error.strerror})",
+                    file=path,
+                    next_step="check that the folder exists and that this user may write to it",
+                ) from error
+        return cls(open_for_writing(KIND, path, synchronous="FULL"))
+
+    def close(self) -> None:
+        """Let go of the file; again is harmless."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing; on return everything inside is durable. Not nestable (RuntimeError), and
+        nothing may be awaited inside. A method outside of it is a transaction of its own."""
+        return self._connection.transaction()
+
+    def add_reading(self, reading: RegisterReading) -> None:
+        """Keep the reading that closes a slot."""
+        self._execute(
+            _ADD_READING,
+            (
+                reading.meter_id,
+                reading.taken_at_s,
+                reading.import_wh,
+                reading.export_wh,
+                CLASS_NUMBER[reading.evidence_class],
+            ),
+        )
+
+    def last_reading(self) -> RegisterReading | None:
+        """The reading kept last, whatever its clock said."""
+        row = self._one(_LAST_READING)
+        return None if row is None else reading_of(row)
+
+    def add_slot_energy(self, energy: SlotEnergy) -> None:
+        """Keep a closed slot. Raises ValueError if the slot is already closed."""
+        row = (energy.slot, energy.import_wh, energy.export_wh, QUALITY_NUMBER[energy.quality])
+        if not self._execute(_ADD_SLOT_ENERGY, row):
+            raise ValueError(f"slot {energy.slot} is already closed")
+
+    def slot_energy(self, slot: int) -> SlotEnergy | None:
+        """A closed slot."""
+        row = self._one(_SLOT_ENERGY, (slot,))
+        return None if row is None else slot_energy_of(row)
+
+    def intent(self, slot: int, side: int) -> SignedOrder | None:
+        """The persisted order of this slot and side, with the very bytes that were signed."""
+        row = self._one(_INTENT, (slot, int(side)))
+        return None if row is None else signed_order_of(row)
+
+    def add_intent(self, signed: SignedOrder) -> None:
+        """Persist a new order as PENDING. Raises ValueError if the slot and side have one."""
+        if not self._execute(_ADD_INTENT, intent_row(signed)):
+            order = signed.order
+            raise ValueError(f"slot {order.slot} already has its {order.side.word}")
+
+    def set_intent_state(self, slot: int, side: int, state: IntentState, reason: str = "") -> None:
+        """Move an order on. Raises ValueError if there is no such order."""
+        row = (STATE_NUMBER[state], reason, slot, int(side))
+        if not self._execute(_SET_INTENT_STATE, row):
+            raise ValueError(f"slot {slot} has no {Side(side).word} to be {state}")
+
+    def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:
+        """The orders that are PENDING or SENT, oldest slot first."""
+        return [open_intent_of(row) for row in self._connection.all(_OPEN_INTENTS)]
+
+    def cursor(self) -> LogPosition:
+        """Up to where events were projected; BEFORE_ALL in a new database."""
+        row = self._one(_CURSOR)
+        assert row is not None
+        return LogPosition(*row)
+
+    def set_cursor(self, position: LogPosition) -> None:
+        """Remember it, in the transaction that stored those events."""
+        self._execute(_SET_CURSOR, (position.block, position.index))
+
+    def add_clearing(self, cleared: SlotCleared) -> None:
+        """Project a clearing; the same one again changes nothing. Raises Disagreement if the slot
+        was cleared otherwise, or elsewhere in the chain."""
+        if self._execute(_ADD_CLEARING, clearing_row(cleared)):
+            self._remember(cleared)
+            return
+        kept = self._one(_CLEARING, (cleared.slot,))
+        assert kept is not None
+        _agree(clearing_of(kept), cleared)
+
+    def recent_clearings(self, count: int) -> Sequence[SlotCleared]:
+        """The newest ``count`` clearings, oldest first."""
+        if count > RECENT_CLEARINGS:
+            return self._newest_clearings(count)
+        if self._recent_holds_at != self._connection.rollbacks:
+            self._recent.clear()
+            self._recent.extend(self._newest_clearings(RECENT_CLEARINGS))
+            self._recent_holds_at = self._connection.rollbacks
+        return list(islice(self._recent, max(len(self._recent) - count, 0), None))
+
+    def add_settlement(self, settled: OrderSettled) -> None:
+        """Project a settlement; the same one again changes nothing. Raises Disagreement if the
+        order was settled otherwise, or elsewhere in the chain."""
+        if self._execute(_ADD_SETTLEMENT, settlement_row(settled)):
+            return
+        kept = self._one(_SETTLEMENT, (settled.slot, int(settled.side)))
+        assert kept is not None
+        _agree(settlement_of(kept), settled)
+
+    def own_trades(
+        self, from_slot: int | None = None, to_slot: int | None = None
+    ) -> Sequence[OwnTrade]:
+        """The household's orders with what became of them, by slot and side. ``from_slot`` is
+        included, ``to_slot`` is not; None leaves that end open."""
+        rows = self._connection.all(_OWN_TRADES, _span(from_slot, to_slot))
+        return [own_trade_of(row) for row in rows]
+
+    def totals(self, from_slot: int | None = None, to_slot: int | None = None) -> OwnTotals:
+        """Sums over the same range of slots."""
+        span = _span(from_slot, to_slot)
+        energy = self._one(_ENERGY_TOTALS, span)
+        trade = self._one(_TRADE_TOTALS, span)
+        assert energy is not None
+        assert trade is not None
+        return OwnTotals(*energy, *trade)
+
+    def _newest_clearings(self, count: int) -> list[SlotCleared]:
+        newest_first = self._connection.all(_RECENT_CLEARINGS, (count,))
+        return [clearing_of(row) for row in reversed(newest_first)]
+
+    def _remember(self, cleared: SlotCleared) -> None:
+        """Keep the newest clearings in memory; one out of turn has them read again."""
+        if self._recent and self._recent[-1].slot > cleared.slot:
+            self._recent_holds_at = -1
+        else:
+            self._recent.append(cleared)
+
+
+def _span(from_slot: int | None, to_slot: int | None) -> tuple[int, int]:
+    first, end = _ALL_SLOTS
+    return (first if from_slot is None else from_slot, end if to_slot is None else to_slot)
+
+
+def _agree(kept: SlotCleared | OrderSettled, arrived: SlotCleared | OrderSettled) -> None:
+    """Raise Disagreement, with the first field in which two records of one fact differ."""
+    for field in fields(kept):
+        old, new = getattr(kept, field.name), getattr(arrived, field.name)
+        if old != new:
+            raise Disagreement(
+                f"{type(kept).__name__} of slot {kept.slot}: {field.name} was {old}, now {new}",
+                next_step="run 'daisee audit' against the chain",
+            )

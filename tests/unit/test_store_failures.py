@@ -1,0 +1,241 @@
+"""A household node's database when something is wrong: files, disks, migrations."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.errors import ConfigurationError, Transient
+from node.model import BEFORE_ALL, Side, SlotEnergy
+from node.store import NodeDatabase, opening
+from tests.support.processes import run_in_process
+from tests.support.slot_life import SLOT, bid, cleared, settled
+from tests.support.sqlite_faults import failing_at, watching
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.sqlite"
+
+
+class TestFailures:
+    def test_no_such_folder(self, tmp_path: Path) -> None:
+        absent = tmp_path / "absent" / "node.sqlite"
+        with pytest.raises(ConfigurationError, match="folder exists") as caught:
+            NodeDatabase.open(absent)
+        assert caught.value.file == absent
+
+    def test_a_folder_is_no_database(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="next: "):
+            NodeDatabase.open(tmp_path)
+
+    def test_a_file_of_something_else_is_left_alone(self, path: Path) -> None:
+        path.write_bytes(b"start,load_wh,pv_wh\n" * 500)
+        before = path.read_bytes()
+        with pytest.raises(ConfigurationError, match=r"damaged .*not a database"):
+            NodeDatabase.open(path)
+        assert path.read_bytes() == before
+
+    def test_another_programs_database_is_left_alone(self, path: Path) -> None:
+        with sqlite3.connect(path) as foreign:
+            foreign.execute("CREATE TABLE states (id INTEGER)")
+        foreign.close()
+        before = path.read_bytes()
+        with pytest.raises(ConfigurationError, match="not a household node's database"):
+            NodeDatabase.open(path)
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("part", [3, 2])
+    def test_a_truncated_file(self, path: Path, part: int) -> None:
+        with NodeDatabase.open(path) as database, database.transaction():
+            for slot in range(1_000):
+                database.add_intent(bid(slot))
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // part])
+        with pytest.raises(ConfigurationError, match="damaged") as caught:
+            NodeDatabase.open(path)
+        assert "backup" in caught.value.next_step
+
+    def test_damage_inside_is_told_when_it_is_met(self, path: Path) -> None:
+        with NodeDatabase.open(path) as database, database.transaction():
+            for slot in range(1_000):
+                database.add_intent(bid(slot))
+        whole = bytearray(path.read_bytes())
+        whole[3 * 4096 :] = b"\xa5" * (len(whole) - 3 * 4096)
+        path.write_bytes(whole)
+        with (
+            NodeDatabase.open(path) as database,
+            pytest.raises(ConfigurationError, match="damaged"),
+        ):
+            database.own_trades()
+
+    def test_a_later_version_says_what_to_do(self, path: Path) -> None:
+        NodeDatabase.open(path).close()
+        later = sqlite3.connect(path)
+        later.execute("PRAGMA user_version = 999")
+        later.close()
+        with pytest.raises(ConfigurationError, match="version 999") as caught:
+            NodeDatabase.open(path)
+        assert "install the daisee that wrote it" in caught.value.next_step
+
+    def test_a_file_held_by_another_program_is_transient(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(opening, "BUSY_WAIT_S", 0.01)
+        with NodeDatabase.open(path) as database:
+            holder = sqlite3.connect(path, isolation_level=None)
+            holder.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Transient, match="locked"), database.transaction():
+                pytest.fail("the transaction began")
+            with pytest.raises(Transient, match="locked"):
+                database.add_intent(bid())
+            assert database.intent(SLOT, Side.BID) is None
+            holder.execute("COMMIT")
+            holder.close()
+            database.add_intent(bid())
+
+    def test_a_full_disk_is_transient_and_nothing_acknowledged_is_lost(self, path: Path) -> None:
+        ended = run_in_process(
+            """
+            import resource, sys
+            from pathlib import Path
+            from node.errors import Transient
+            from node.model import SlotEnergy
+            from node.store import NodeDatabase
+
+            database = NodeDatabase.open(Path(sys.argv[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+            kept = 0
+            try:
+                while kept < 100_000:
+                    with database.transaction():
+                        database.add_slot_energy(SlotEnergy(kept, kept, 0))
+                    kept += 1
+            except Transient as error:
+                assert "full disk" in error.next_step
+            assert 0 < kept < 100_000, kept
+            assert database.totals().slots == kept
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            database.add_slot_energy(SlotEnergy(kept, kept, 0))
+            print(kept + 1)
+            """,
+            path,
+        )
+        assert ended.returncode == 0, ended.stderr
+        with NodeDatabase.open(path) as database:
+            assert database.totals().slots == int(ended.stdout)
+
+    def test_closing_again_is_harmless(self, path: Path) -> None:
+        database = NodeDatabase.open(path)
+        database.close()
+        database.close()
+
+
+class TestMigrations:
+    """A later schema is played by adding statements to the real one."""
+
+    LATER = (
+        "CREATE TABLE weather (slot INTEGER PRIMARY KEY, cloud_pct INTEGER NOT NULL) STRICT",
+        "INSERT INTO weather SELECT slot, 50 FROM slot_energy",
+        "ALTER TABLE weather ADD COLUMN rain_mm INTEGER",
+    )
+
+    def test_each_statement_failing_leaves_a_database_that_opens(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in count(1):
+            path = tmp_path / f"{number}.sqlite"
+            with monkeypatch.context() as patch:
+                faulty = failing_at(number)
+                patch.setattr(sqlite3, "connect", faulty)
+                if not opens(path):
+                    assert list(integrity(path)) == ["ok"]
+                    patch.undo()
+                    use(path)
+                    continue
+            break
+        assert number > len(opening.migrations("node")[0])
+
+    def test_dying_at_each_statement_leaves_a_database_that_opens(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "live"
+        folder.mkdir()
+        deaths: list[Path] = []
+
+        def snapshot(_: sqlite3.Connection) -> None:
+            deaths.append(tmp_path / f"dead{len(deaths)}")
+            shutil.copytree(folder, deaths[-1])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", watching(snapshot))
+            NodeDatabase.open(folder / "node.sqlite").close()
+        assert len(deaths) > len(opening.migrations("node")[0])
+        for death in deaths:
+            use(death / "node.sqlite")
+
+    def test_a_later_schema_comes_on_top_and_resumes_where_it_failed(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with NodeDatabase.open(path) as database:
+            for slot in range(3):
+                database.add_slot_energy(SlotEnergy(slot, 1, 1))
+        grown = (*opening.migrations("node"), self.LATER)
+        monkeypatch.setattr(opening, "migrations", lambda _: grown)
+        for number in range(1, len(self.LATER) + 3):  # its statements, the version, the commit
+            with monkeypatch.context() as patch:
+                patch.setattr(sqlite3, "connect", failing_at(number))
+                assert not opens(path)
+            assert rows(path, "PRAGMA user_version") == [(1,)]
+            assert rows(path, "SELECT count(*) FROM slot_energy") == [(3,)]
+        NodeDatabase.open(path).close()
+        assert rows(path, "PRAGMA user_version") == [(2,)]
+        assert rows(path, "SELECT slot, cloud_pct, rain_mm FROM weather") == [
+            (0, 50, None),
+            (1, 50, None),
+            (2, 50, None),
+        ]
+
+    @pytest.mark.parametrize("schema", ["node", "ledger"])
+    def test_every_statement_is_one(self, schema: str) -> None:
+        for statements in opening.migrations(schema):
+            for statement in statements:
+                assert sqlite3.complete_statement(statement)
+                assert not sqlite3.complete_statement(statement.rstrip(";"))
+
+
+def use(path: Path) -> None:
+    """Open a database for good and live a slot in it."""
+    with NodeDatabase.open(path) as database:
+        assert database.cursor() == BEFORE_ALL
+        with database.transaction():
+            database.add_slot_energy(SlotEnergy(SLOT, 1, 1))
+            database.add_intent(bid())
+        database.add_clearing(cleared())
+        database.add_settlement(settled())
+        assert len(database.own_trades()) == 1
+
+
+def opens(path: Path) -> bool:
+    try:
+        NodeDatabase.open(path).close()
+    except Transient:
+        return False
+    return True
+
+
+def integrity(path: Path) -> list[str]:
+    return [row[0] for row in rows(path, "PRAGMA integrity_check")]
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    raw = sqlite3.Connection(path)
+    try:
+        return raw.execute(query).fetchall()
+    finally:
+        raw.close()
