@@ -7,9 +7,9 @@ demandlib 0.2 too, but stops at an error of its own under pandas 3.1.) France ha
 own; H25 is what an open library offers. The holidays are the French national ones.
 
 A standard profile is the mean of very many homes and far too smooth for one, so a home draws from
-a third to five sixths of its year as single events: power, length and hours of each appliance are plain
-assumptions, in a table below. How often they happen is scaled to the household, and what their
-expected energy leaves of the home's year is the standing part. A home's real year therefore
+a third to five sixths of its year as single events: power, length and hours of each appliance are
+plain assumptions, in a table below. How often they happen is scaled to the household, and what
+their expected energy leaves of the home's year is the standing part. A home's real year therefore
 scatters a few per cent around its nominal one.
 """
 
