@@ -1,0 +1,199 @@
+"""From an empty chain to a market that trades: deploy the contracts, wire the roles, admit members.
+
+Roles follow section 5 of the market's specification. A function that is in no role here belongs to
+the access manager's administrators, and the tests walk the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from node.chain.client import MARKET, MarketAddress, MarketClient
+from node.chain.contracts import contract
+from node.chain.keys import Key, name_signer_hash, registry_domain
+from node.chain.rpc import Rpc, Sender
+from node.model import MarketRules
+
+ACCESS: Final = contract("AccessManager")
+REGISTRY: Final = contract("HouseholdRegistry")
+CREDIT: Final = contract("SettlementCredit")
+RECORDS: Final = contract("RecordBook")
+
+RECOVERY_DELAY_S: Final = 7 * 86400
+"""How long an owner can object when the operator says that its key is lost."""
+
+NO_DEADLINE_S: Final = 2**64 - 1
+
+
+class Role(IntEnum):
+    """Who may do what, with the numbers that the access manager knows them by."""
+
+    OPERATOR = 1
+    TREASURER = 2
+    GUARDIAN = 3
+    GOVERNANCE = 4
+    DISTRIBUTION_OPERATOR = 5
+    SUPPLIER = 6
+
+
+ROLE_FUNCTIONS: Final[Mapping[str, Mapping[Role, Sequence[str]]]] = {
+    "HouseholdRegistry": {
+        Role.OPERATOR: (
+            "admit",
+            "suspend",
+            "reinstate",
+            "revokeSigner",
+            "changeLimits",
+            "changeSupplier",
+            "startRecovery",
+        )
+    },
+    "SettlementCredit": {Role.TREASURER: ("issue", "redeem")},
+    "EnergyMarket": {
+        Role.GUARDIAN: ("pause", "unpause"),
+        Role.GOVERNANCE: ("scheduleRules",),
+    },
+    "RecordBook": {
+        Role.DISTRIBUTION_OPERATOR: ("recordRuling",),
+        Role.SUPPLIER: ("recordReport",),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The addresses of one community's contracts."""
+
+    access: str
+    registry: str
+    credit: str
+    market: str
+    records: str
+    slot_s: int
+    created_in_block: int
+
+    def address_of(self, name: str) -> str:
+        """A contract's address by its name."""
+        return {
+            "AccessManager": self.access,
+            "HouseholdRegistry": self.registry,
+            "SettlementCredit": self.credit,
+            "EnergyMarket": self.market,
+            "RecordBook": self.records,
+        }[name]
+
+
+async def deploy(
+    rpc: Rpc,
+    administrator: Sender,
+    rules: MarketRules,
+    *,
+    recovery_delay_s: int = RECOVERY_DELAY_S,
+) -> Deployment:
+    """Create the five contracts and put every restricted function into its role.
+
+    The administrator holds no role of the market by itself; ``grant`` gives them out.
+    """
+    created_in_block = await rpc.head()
+    access = await administrator.create(ACCESS, administrator.address)
+    registry = await administrator.create(REGISTRY, access, recovery_delay_s)
+    credit = await administrator.create(CREDIT, access)
+    market = await administrator.create(
+        MARKET, access, registry, credit, rules.slot_s, rules_argument(0, rules)
+    )
+    records = await administrator.create(RECORDS, access)
+    deployment = Deployment(
+        access, registry, credit, market, records, rules.slot_s, created_in_block
+    )
+    for name, roles in ROLE_FUNCTIONS.items():
+        functions = contract(name).functions
+        for role, names in roles.items():
+            selectors = [functions[function].selector for function in names]
+            await administrator.send(
+                access,
+                ACCESS,
+                "setTargetFunctionRole",
+                deployment.address_of(name),
+                selectors,
+                int(role),
+            )
+    return deployment
+
+
+async def grant(
+    administrator: Sender, deployment: Deployment, role: Role, account: str, *, delay_s: int = 0
+) -> None:
+    """Give an account a role; ``delay_s`` is the public delay of everything it does with it."""
+    await administrator.send(deployment.access, ACCESS, "grantRole", int(role), account, delay_s)
+
+
+async def admit(
+    rpc: Rpc,
+    operator: Sender,
+    deployment: Deployment,
+    owner: Key,
+    signer: str,
+    *,
+    import_limit_wh: int,
+    export_limit_wh: int,
+    supplier: int = 1,
+) -> int:
+    """Admit a household; returns its number.
+
+    The owner names its signer with a signature that the operator carries, so that a new household
+    needs no gas of its own.
+    """
+    registry = deployment.registry
+    await operator.send(
+        registry, REGISTRY, "admit", owner.address, import_limit_wh, export_limit_wh, supplier
+    )
+    number = int(await rpc.call(registry, REGISTRY, "households"))
+    nonce = int(await rpc.call(registry, REGISTRY, "signerNonce", number))
+    digest = registry_domain(rpc.chain_id, registry).digest(
+        name_signer_hash(number, signer, nonce, NO_DEADLINE_S)
+    )
+    await operator.send(
+        registry,
+        REGISTRY,
+        "nameSignerFor",
+        number,
+        signer,
+        NO_DEADLINE_S,
+        owner.sign_recoverable(digest),
+    )
+    return number
+
+
+async def issue_and_deposit(
+    treasurer: Sender, deployment: Deployment, amounts_units: Mapping[int, int]
+) -> None:
+    """Issue credit and put it into households' accounts of the market."""
+    total = sum(amounts_units.values())
+    credit, market = deployment.credit, deployment.market
+    await treasurer.send(credit, CREDIT, "issue", treasurer.address, total)
+    await treasurer.send(credit, CREDIT, "approve", market, total)
+    for household, amount in amounts_units.items():
+        await treasurer.send(market, MARKET, "deposit", household, amount)
+
+
+def market_client(rpc: Rpc, deployment: Deployment) -> MarketClient:
+    """A client of the deployed market."""
+    where = MarketAddress(deployment.market, deployment.slot_s, deployment.created_in_block)
+    return MarketClient(rpc, where)
+
+
+def rules_argument(from_slot: int, rules: MarketRules) -> tuple[object, ...]:
+    """Market rules as the contract's ABI takes them."""
+    return (
+        from_slot,
+        rules.gate_offset_s,
+        rules.gate_s,
+        rules.grid.floor_price,
+        rules.grid.tick_size,
+        rules.grid.ticks,
+        rules.network_fee,
+        rules.fee_recipient or "0x" + "00" * 20,
+    )

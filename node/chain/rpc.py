@@ -1,0 +1,201 @@
+"""Talking to a chain: one RPC connection, and accounts that send transactions through it.
+
+Everything asynchronous goes through web3. What web3 and its providers raise becomes
+ChainUnreachable (try again) or Refused (the contract said no); nothing here retries by itself
+except waiting for a receipt, within a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import ClientError
+from eth_account import Account
+from hexbytes import HexBytes
+from web3 import AsyncWeb3
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.types import FilterParams, LogReceipt, TxParams, TxReceipt
+
+from node.chain.contracts import Contract
+from node.chain.keys import Key
+from node.errors import ChainUnreachable, Refused
+
+RECEIPT_TRIES: Final = 600
+RECEIPT_PAUSE_S: Final = 0.1
+
+GAS_DEPLOY: Final = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a transaction."""
+
+    block: int
+    gas_used: int
+    contract_address: str | None
+
+
+class Rpc:
+    """A connection to one chain. ``w3`` is web3's; every other room sees this class."""
+
+    def __init__(self, w3: AsyncWeb3[Any], chain_id: int) -> None:
+        self.w3 = w3
+        self.chain_id = chain_id
+
+    @classmethod
+    async def connect(cls, w3: AsyncWeb3[Any]) -> Rpc:
+        """Ask the endpoint which chain it serves. Raises ChainUnreachable."""
+        try:
+            return cls(w3, await w3.eth.chain_id)
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            raise ChainUnreachable(
+                f"the chain does not answer: {error}",
+                next_step="check the URL and that the node is running",
+            ) from error
+
+    async def head(self) -> int:
+        """The number of the newest block."""
+        try:
+            return int(await self.w3.eth.block_number)
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            raise ChainUnreachable(f"no head from the chain: {error}") from error
+
+    async def code_at(self, address: str) -> bytes:
+        """The contract code at an address; empty if there is none."""
+        try:
+            return bytes(await self.w3.eth.get_code(self.w3.to_checksum_address(address)))
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            raise ChainUnreachable(f"no code from the chain: {error}") from error
+
+    async def call(self, to: str, contract: Contract, function: str, *arguments: object) -> Any:  # noqa: ANN401 - the contract's ABI decides, not Python
+        """A view's value; a tuple if it returns several. Raises Refused with the custom error."""
+        known = contract.functions[function]
+        transaction: TxParams = {
+            "to": self.w3.to_checksum_address(to),
+            "data": known.call(*arguments),
+        }
+        try:
+            data = bytes(await self.w3.eth.call(transaction))
+        except ContractLogicError as error:
+            raise refusal_of(contract, error) from error
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            raise ChainUnreachable(f"{contract.name}.{function}: {error}") from error
+        values = known.result(data)
+        return values[0] if len(values) == 1 else values
+
+    async def logs(
+        self, address: str, from_block: int, to_block: int, topics: Sequence[Any] = ()
+    ) -> list[LogReceipt]:
+        """A contract's logs in a range of blocks, both ends included, in chain order."""
+        query: FilterParams = {
+            "address": self.w3.to_checksum_address(address),
+            "fromBlock": from_block,
+            "toBlock": to_block,
+        }
+        if topics:
+            query["topics"] = list(topics)
+        try:
+            return list(await self.w3.eth.get_logs(query))
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            raise ChainUnreachable(
+                f"no logs of blocks {from_block} to {to_block}: {error}"
+            ) from error
+
+
+class Sender:
+    """An account that sends transactions one after the other. It keeps count of its own nonce, and
+    of the gas that its transactions used."""
+
+    def __init__(self, rpc: Rpc, key: Key, *, gas_price: int) -> None:
+        self.address = key.address
+        self.transactions = 0
+        self.gas_used = 0
+        self._rpc = rpc
+        self._key = key
+        self._gas_price = gas_price
+        self._nonce: int | None = None
+
+    async def create(self, contract: Contract, *arguments: object) -> str:
+        """Create a contract; returns its address."""
+        receipt = await self._send(None, contract.creation(*arguments), GAS_DEPLOY, contract)
+        assert receipt.contract_address is not None
+        return receipt.contract_address
+
+    async def send(
+        self, to: str, contract: Contract, function: str, *arguments: object, gas: int = 500_000
+    ) -> Receipt:
+        """Call a function in a transaction and wait for its receipt.
+
+        Raises Refused with the custom error when it reverts, ChainUnreachable when no receipt
+        comes within the bound.
+        """
+        return await self._send(to, contract.call(function, *arguments), gas, contract)
+
+    async def _send(self, to: str | None, data: bytes, gas: int, contract: Contract) -> Receipt:
+        w3 = self._rpc.w3
+        transaction: dict[str, Any] = {
+            "value": 0,
+            "gas": gas,
+            "gasPrice": self._gas_price,
+            "chainId": self._rpc.chain_id,
+            "data": data,
+        }
+        if to is not None:
+            transaction["to"] = w3.to_checksum_address(to)
+        try:
+            if self._nonce is None:
+                address = w3.to_checksum_address(self.address)
+                self._nonce = await w3.eth.get_transaction_count(address)
+            transaction["nonce"] = self._nonce
+            signed = Account.sign_transaction(transaction, self._key.secret)
+            transaction_hash = await w3.eth.send_raw_transaction(signed.raw_transaction)
+            self._nonce += 1
+            receipt = await self._receipt(transaction_hash)
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            self._nonce = None  # asked for again: what was sent may or may not have arrived
+            raise ChainUnreachable(f"a transaction to {contract.name} failed: {error}") from error
+        self.transactions += 1
+        self.gas_used += int(receipt["gasUsed"])
+        if receipt["status"] != 1:
+            raise await self._why_reverted(transaction, int(receipt["blockNumber"]), contract)
+        return Receipt(
+            int(receipt["blockNumber"]), int(receipt["gasUsed"]), receipt.get("contractAddress")
+        )
+
+    async def _receipt(self, transaction_hash: HexBytes) -> TxReceipt:
+        for _ in range(RECEIPT_TRIES):
+            try:
+                return await self._rpc.w3.eth.get_transaction_receipt(transaction_hash)
+            except TransactionNotFound:
+                await asyncio.sleep(RECEIPT_PAUSE_S)
+        raise ChainUnreachable(
+            f"no receipt within {RECEIPT_TRIES * RECEIPT_PAUSE_S:.0f} s",
+            next_step="check that the chain still makes blocks",
+        )
+
+    async def _why_reverted(
+        self, transaction: dict[str, Any], block: int, contract: Contract
+    ) -> Refused | ChainUnreachable:
+        """Call it again to hear the reason: a receipt only tells that there was one."""
+        again: Any = {
+            key: transaction[key] for key in ("to", "gas", "data") if key in transaction
+        } | {"from": self._rpc.w3.to_checksum_address(self.address)}
+        try:
+            await self._rpc.w3.eth.call(again, block_identifier=block)
+        except ContractLogicError as error:
+            return refusal_of(contract, error)
+        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+            return ChainUnreachable(f"a transaction to {contract.name} reverted: {error}")
+        return Refused(f"a transaction to {contract.name} reverted", reason="reverted")
+
+
+def refusal_of(contract: Contract, error: ContractLogicError | Web3RPCError) -> Refused:
+    """The custom error behind a revert, as a refusal that names it."""
+    data = getattr(error, "data", None)
+    raw = bytes.fromhex(str(data).removeprefix("0x")) if isinstance(data, str) else b""
+    name, values = contract.revert_reason(raw)
+    shown = ", ".join(str(value) for value in values)
+    return Refused(f"{contract.name} refused: {name}({shown})", reason=name)
