@@ -1,0 +1,224 @@
+"""One run, from a scenario to its folder: ``results.json``, ``slots.jsonl``, ``report.html`` and
+the ledger that ``daisee slot``, ``trades``, ``balance`` and ``audit`` read.
+
+The folder appears whole or not at all: everything is written beside it and moved at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from node import __version__
+from node.chain.engines.engine import Engine
+from node.chain.keys import Key
+from node.clock import ManualClock, cpu_seconds, wall_seconds
+from node.errors import ConfigurationError
+from node.market.history import slot_line
+from node.market.strategies import MarketView
+from node.model import MarketRules, Side
+from node.store import LedgerDatabase
+from simulations.exchange import Exchange, ReferenceExchange
+from simulations.figures import (
+    Figures,
+    flows_of,
+    home_outcome,
+    metering_error_wh,
+    money_error_units,
+    records_of,
+)
+from simulations.generated import generate_community
+from simulations.neighbourhood import Home, Neighbourhood, Progress
+from simulations.outcome import RunOutcome
+from simulations.profiles import HomeProfile, read_community, whole_slots
+from simulations.report import render_report
+from simulations.results import results_document
+from simulations.scenario import DEFAULT_SLOT_S, Scenario, parse_start
+
+DAY_S: Final = 86_400
+DEFAULT_HOMES: Final = 8
+BEFORE_FIRST_SLOT_S: Final = 3_600
+"""The chain begins an hour before the first slot: deployment and admissions take their blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Whom a run tells how it goes on; both may do nothing."""
+
+    stage: Callable[[str], None]
+    progress: Callable[[Progress], None]
+
+
+async def simulate(scenario: Scenario, folder: Path, watcher: Watcher) -> RunOutcome:
+    """Run a scenario and write its folder.
+
+    Raises ConfigurationError for bad input and for a folder that exists, ChainUnreachable or
+    ChainMismatch for a chain that cannot be used.
+    """
+    began_cpu_s, began_wall_s = cpu_seconds(), wall_seconds()
+    with new_folder(folder) as draft:
+        watcher.stage("reading load curves" if scenario.data else "generating homes")
+        homes, rules = homes_and_rules(scenario)
+        clock = ManualClock(homes[0].profile.start_s - BEFORE_FIRST_SLOT_S)
+        watcher.stage(f"opening the {scenario.chain} market for {len(homes)} homes")
+        exchange = await open_exchange(scenario, rules, clock)
+        try:
+            with LedgerDatabase.open_to_append(draft) as ledger:
+                run = Neighbourhood(homes, exchange, clock, ledger, scenario.seed)
+                await run.run(watcher.progress)
+                watcher.stage("adding up")
+                figures = Figures(rules, ledger.names())
+                with (draft / "slots.jsonl").open("w", encoding="utf-8") as lines:
+                    for record in figures.watch(records_of(ledger, rules, run.slots)):
+                        line = slot_line(record, rules.slot_s, figures.names)
+                        lines.write(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n")
+                balances = {
+                    number: await exchange.balance_units(number) for number in figures.names
+                }
+                fees_units = await exchange.fees_units()
+                use = await exchange.use()
+        finally:
+            await exchange.close()
+        outcome = RunOutcome(
+            title=scenario.title or folder.name,
+            slot_s=rules.slot_s,
+            seed=scenario.seed,
+            version=__version__,
+            tariffs=scenario.tariffs,
+            network_fee=rules.network_fee,
+            floor_price=rules.grid.floor_price,
+            cap_price=rules.grid.cap_price,
+            flows=flows_of(homes, figures, run.slots),
+            homes=tuple(home_outcome(member, figures, scenario.tariffs) for member in run.members),
+            biggest_trades=figures.biggest_trades(),
+            orders=figures.orders,
+            energy_error_wh=figures.energy_error_wh + metering_error_wh(run.members, rules.slot_s),
+            money_error_units=money_error_units(figures, run.members, balances, fees_units),
+            chain=use,
+            cpu_s=round(cpu_seconds() - began_cpu_s, 3),
+            wall_s=round(wall_seconds() - began_wall_s, 3),
+            peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        )
+        document = json.dumps(results_document(outcome), sort_keys=True, indent=2)
+        (draft / "results.json").write_text(document + "\n", encoding="utf-8")
+        (draft / "report.html").write_text(render_report(outcome), encoding="utf-8")
+    return outcome
+
+
+def homes_and_rules(scenario: Scenario) -> tuple[list[Home], MarketRules]:
+    """The homes of a scenario, cut to whole slots of its span, and the rules they trade under."""
+    if scenario.data is None:
+        slot_s = scenario.slot_s or DEFAULT_SLOT_S
+        profiles = generate_community(
+            scenario.homes or DEFAULT_HOMES,
+            parse_start(scenario.start),
+            scenario.days or 1,
+            slot_s,
+            scenario.seed,
+        )
+    else:
+        profiles = read_community(scenario.data)
+        slot_s = scenario.slot_s or profiles[0].step_s
+        profiles = [
+            _first_days(whole_slots(profile, slot_s), scenario.days)
+            for profile in _first_homes(profiles, scenario)
+        ]
+    rules = scenario.rules(slot_s)
+    homes = [Home(profile, scenario.strategy_of(profile.name)) for profile in profiles]
+    unknown = sorted(set(scenario.strategies) - {home.name for home in homes})
+    if unknown:
+        raise ConfigurationError(
+            f"a strategy is given for {unknown[0]!r}, but no home has that name",
+            next_step=f"homes: {', '.join(home.name for home in homes[:20])}",
+        )
+    for home in homes:
+        _try_strategy(home, rules)
+    return homes, rules
+
+
+async def open_exchange(scenario: Scenario, rules: MarketRules, clock: ManualClock) -> Exchange:
+    """The market that a scenario asks for, open for members. Engines load when asked for only."""
+    if scenario.chain == "reference":
+        return ReferenceExchange(rules, clock)
+    # web3 and py-evm take a second to load and 60 MB to keep.
+    from node.chain.engines.anvil import AnvilChain  # noqa: PLC0415
+    from node.chain.engines.embedded import EmbeddedChain  # noqa: PLC0415
+    from simulations.chain_exchange import ChainExchange  # noqa: PLC0415
+
+    funder = Key(_FUNDER_SECRET)
+    if scenario.chain == "embedded":
+        engine: Engine = await EmbeddedChain.start(genesis_s=clock.now_s(), funder=funder)
+    elif scenario.chain == "anvil":
+        engine = await AnvilChain.start(genesis_s=clock.now_s(), funder=funder)
+    else:
+        engine = await AnvilChain.attach(
+            scenario.chain, genesis_s=clock.now_s() + BEFORE_FIRST_SLOT_S, funder=funder
+        )
+    try:
+        return await ChainExchange.open(engine, clock, rules, scenario.seed)
+    except BaseException:
+        await engine.close()
+        raise
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A draft beside ``folder`` that becomes it on leaving, and vanishes on failure."""
+    if folder.exists():
+        raise ConfigurationError(
+            f"the output folder {folder} exists",
+            next_step="name another one; nothing is ever overwritten",
+        )
+    draft = folder.parent / f".{folder.name}.part"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if draft.exists():
+            shutil.rmtree(draft)  # what an interrupted run left
+        draft.mkdir()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write to {folder.parent} ({error.strerror})",
+            next_step="choose a folder that this user may write to",
+        ) from error
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    draft.rename(folder)
+
+
+def _first_homes(profiles: list[HomeProfile], scenario: Scenario) -> list[HomeProfile]:
+    wanted = scenario.homes or len(profiles)
+    if wanted > len(profiles):
+        raise ConfigurationError(
+            f"{scenario.data} has {len(profiles)} homes, not {wanted}",
+            next_step="ask for fewer homes, or leave out the data to have them generated",
+        )
+    return profiles[:wanted]
+
+
+def _first_days(profile: HomeProfile, days: int | None) -> HomeProfile:
+    if days is None:
+        return profile
+    end_s = profile.start_s + days * DAY_S
+    if end_s > profile.end_s:
+        held = (profile.end_s - profile.start_s) / DAY_S
+        raise ConfigurationError(f"home {profile.name} has {held:g} days of data, not {days}")
+    return profile.between(profile.start_s, end_s)
+
+
+def _try_strategy(home: Home, rules: MarketRules) -> None:
+    """Have a first price from it: one that does not fit the rules is better refused now."""
+    for side in Side:
+        home.strategy.limit_price(side, MarketView(rules, random.Random(0)))
+
+
+_FUNDER_SECRET: Final = b"daisee simulated funder account."
