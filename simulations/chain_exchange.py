@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from node.chain.bootstrap import (
     Deployment,
@@ -15,11 +16,13 @@ from node.chain.bootstrap import (
     market_client,
 )
 from node.chain.client import MAX_BATCH
+from node.chain.engines.anvil import AnvilChain
+from node.chain.engines.embedded import EmbeddedChain
 from node.chain.engines.engine import Engine
 from node.chain.keys import Key, MarketSigner
 from node.chain.relay import Relay
 from node.chain.rpc import Sender
-from node.clock import Clock
+from node.clock import Clock, ManualClock
 from node.model import Household, LogPosition, MarketEvent, MarketRules, SignedOrder
 from node.ports import OrderSigner
 from simulations.outcome import ChainUse
@@ -143,6 +146,32 @@ class ChainExchange:
         await self._engine.close()
 
 
+async def open_chain(
+    chain: str, rules: MarketRules, clock: ManualClock, seed: int
+) -> ChainExchange:
+    """An exchange on a new ``embedded`` or ``anvil`` chain, or on the development chain at a URL.
+
+    Raises ConfigurationError (no anvil here), ChainUnreachable, ChainMismatch.
+    """
+    funder = Key(_FUNDER_SECRET)
+    now_s = clock.now_s()
+    engine: Engine
+    if chain == "embedded":
+        engine = await EmbeddedChain.start(genesis_s=now_s, funder=funder)
+    elif chain == "anvil":
+        engine = await AnvilChain.start(genesis_s=now_s, funder=funder)
+    else:
+        engine = await AnvilChain.attach(chain, not_after_s=now_s, funder=funder)
+    try:
+        return await ChainExchange.open(engine, clock, rules, seed)
+    except BaseException:
+        await engine.close()
+        raise
+
+
 def simulated_key(seed: int, name: str) -> Key:
     """A home's key, made from the run's seed: for simulation, worth nothing."""
     return Key(hashlib.sha256(f"daisee simulated key {seed} {name}".encode()).digest())
+
+
+_FUNDER_SECRET: Final = b"daisee simulated funder account."

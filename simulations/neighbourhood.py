@@ -65,6 +65,7 @@ class Progress:
     slots_done: int
     slots: int
     slot: int
+    slot_s: int
     orders: int
     traded_wh: int
     last: SlotCleared | None
@@ -155,7 +156,17 @@ class Neighbourhood:
             else:
                 cleared = await self._clear(slot)
                 done = slot + 1 - self.slots.start
-                tell(Progress(done, len(self.slots), slot, self.orders, self.traded_wh, cleared))
+                tell(
+                    Progress(
+                        done,
+                        len(self.slots),
+                        slot,
+                        self._slot_s,
+                        self.orders,
+                        self.traded_wh,
+                        cleared,
+                    )
+                )
         await self._settle_rest()
         self._write(self._unwritten)
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from node import __version__
-from node.chain.engines.engine import Engine
-from node.chain.keys import Key
 from node.clock import ManualClock, cpu_seconds, wall_seconds
 from node.errors import ConfigurationError
 from node.market.history import slot_line
@@ -45,7 +43,7 @@ from simulations.scenario import DEFAULT_SLOT_S, Scenario, parse_start
 DAY_S: Final = 86_400
 DEFAULT_HOMES: Final = 8
 BEFORE_FIRST_SLOT_S: Final = 3_600
-"""The chain begins an hour before the first slot: deployment and admissions take their blocks."""
+"""The run begins an hour before the first slot: deployment and admissions take their blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +146,9 @@ async def open_exchange(scenario: Scenario, rules: MarketRules, clock: ManualClo
     if scenario.chain == "reference":
         return ReferenceExchange(rules, clock)
     # web3 and py-evm take a second to load and 60 MB to keep.
-    from node.chain.engines.anvil import AnvilChain  # noqa: PLC0415
-    from node.chain.engines.embedded import EmbeddedChain  # noqa: PLC0415
-    from simulations.chain_exchange import ChainExchange  # noqa: PLC0415
+    from simulations.chain_exchange import open_chain  # noqa: PLC0415
 
-    funder = Key(_FUNDER_SECRET)
-    if scenario.chain == "embedded":
-        engine: Engine = await EmbeddedChain.start(genesis_s=clock.now_s(), funder=funder)
-    elif scenario.chain == "anvil":
-        engine = await AnvilChain.start(genesis_s=clock.now_s(), funder=funder)
-    else:
-        engine = await AnvilChain.attach(
-            scenario.chain, genesis_s=clock.now_s() + BEFORE_FIRST_SLOT_S, funder=funder
-        )
-    try:
-        return await ChainExchange.open(engine, clock, rules, scenario.seed)
-    except BaseException:
-        await engine.close()
-        raise
+    return await open_chain(scenario.chain, rules, clock, scenario.seed)
 
 
 @contextmanager
@@ -219,6 +202,3 @@ def _try_strategy(home: Home, rules: MarketRules) -> None:
     """Have a first price from it: one that does not fit the rules is better refused now."""
     for side in Side:
         home.strategy.limit_price(side, MarketView(rules, random.Random(0)))
-
-
-_FUNDER_SECRET: Final = b"daisee simulated funder account."

@@ -24,6 +24,7 @@ from web3.types import RPCEndpoint
 from node.chain.keys import Key
 from node.chain.rpc import Rpc
 from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
+from node.slots import iso_utc
 
 BINARY_VARIABLE: Final = "DAISEE_ANVIL"
 IN_NODE_MODULES: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
@@ -73,19 +74,20 @@ class AnvilChain:
             raise
 
     @classmethod
-    async def attach(cls, url: str, *, genesis_s: int, funder: Key) -> AnvilChain:
+    async def attach(cls, url: str, *, not_after_s: int, funder: Key) -> AnvilChain:
         """Use a running development chain, from its current block on.
 
         Raises ChainUnreachable when it does not answer, ChainMismatch when it keeps its own time
-        or is already later than ``genesis_s``.
+        or is already later than ``not_after_s``: time cannot be turned back.
         """
         chain = await cls._connect(url, funder, None)
         block = await chain.rpc.w3.eth.get_block("latest")
-        if int(block["timestamp"]) >= genesis_s:
+        if int(block["timestamp"]) > not_after_s:
             await chain.close()
             raise ChainMismatch(
-                f"the chain at {url} is at {block['timestamp']}, later than the first slot",
-                next_step="start it with --timestamp before the first slot of the homes",
+                f"the chain at {url} is at {iso_utc(int(block['timestamp']))}, and the run begins"
+                f" at {iso_utc(not_after_s)}",
+                next_step=f"start the chain with --timestamp {not_after_s}",
             )
         return chain
 
