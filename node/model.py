@@ -66,8 +66,9 @@ class Refusal(IntEnum):
 
 
 class EvidenceClass(StrEnum):
-    """What a meter's reading can prove: A, the operator's own signed or sealed register; B, that
-    register read over its local interface; C, another device's register; D, advisory only."""
+    """What stands behind a reading: A, the meter signed it; B, a certified register read over its
+    local interface, signed by the node only; C, an uncertified sensor; D, validated by the
+    distribution operator or supplier, which prevails over all others."""
 
     A = "A"
     B = "B"

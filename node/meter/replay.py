@@ -1,7 +1,7 @@
 """A meter that replays known energies: simulation and tests, through the interface of real meters.
 
-What it tells is simulated: nothing that it reads can prove a delivery, so its evidence is of class
-D, and a market of real households has no use for it.
+What it tells is simulated: nothing that it reads can prove a delivery. Its evidence is of class C,
+as of any uncertified source.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ReplayMeter:
             now_s,
             self._import_wh[completed],
             self._export_wh[completed],
-            EvidenceClass.D,
+            EvidenceClass.C,
         )
 
 

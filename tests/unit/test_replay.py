@@ -59,7 +59,7 @@ def test_registers_count_completed_steps_and_pv_serves_the_load_first() -> None:
 def test_a_reading_names_its_meter_its_time_and_that_it_proves_nothing() -> None:
     source = meter(ManualClock(START_S + 1_000))
     assert asyncio.run(source.read()) == RegisterReading(
-        "home-01", START_S + 1_000, 7_100, 300, EvidenceClass.D
+        "home-01", START_S + 1_000, 7_100, 300, EvidenceClass.C
     )
 
 
