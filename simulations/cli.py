@@ -177,13 +177,18 @@ def _run(scenario: Scenario, folder: Path) -> RunOutcome:
 
 def _say_next(folder: Path, outcome: RunOutcome) -> None:
     busiest = max(outcome.flows, key=lambda flow: flow.traded_wh)
+    looks = {
+        f"{folder}/report.html": "the run in pictures: open it in a browser",
+        f"daisee slot --run {folder} {busiest.slot}": "why this price? the busiest slot's book",
+        f"daisee trades --run {folder}": "who bought and sold what",
+        f"daisee balance --run {folder}": "everybody's credit",
+        f"daisee audit --run {folder}": "recompute every slot, and compare",
+    }
+    width = max(map(len, looks))
     say()
     say("What to look at next:")
-    say(f"  {folder}/report.html                 the day in pictures; open it in a browser")
-    say(f"  daisee slot --run {folder} {busiest.slot}   why this price? the busiest slot's book")
-    say(f"  daisee trades --run {folder}             who bought and sold what")
-    say(f"  daisee balance --run {folder}            everybody's credit")
-    say(f"  daisee audit --run {folder}              recompute every slot and compare")
+    for what, why in looks.items():
+        say(f"  {what:<{width}}  {why}")
 
 
 def _next_run() -> Path:
