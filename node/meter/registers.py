@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.errors import MeterError
 from node.model import Quality, RegisterReading, SlotEnergy
-from node.slots import slot_start_s
+from node.slots import slot_end_s, slot_start_s
 
 
 def energy_between(
@@ -13,10 +13,10 @@ def energy_between(
     """What crossed the meter between two readings of the same meter, booked on one slot.
 
     The energies of consecutive slots add up to last minus first register by construction. If
-    ``before`` is from more than a tenth of a slot before the slot began, energy of earlier slots is
-    in it: the slot is marked as estimated, and is not to be ordered. Raises
-    MeterError when the readings are of two meters or a register fell: rebasing on it would lose or
-    invent energy.
+    ``before`` is from more than a tenth of a slot before the slot began, or ``after`` from more
+    than that after it ended, energy of other slots is in it: the slot is marked as estimated, and
+    is not to be ordered. Raises MeterError when the readings are of two meters or a register fell:
+    rebasing on it would lose or invent energy.
     """
     if before.meter_id != after.meter_id:
         raise MeterError(
@@ -32,6 +32,8 @@ def energy_between(
             f"export {before.export_wh} to {after.export_wh} Wh)",
             next_step="check the meter; if it was reset or replaced, confirm that",
         )
-    is_late = before.taken_at_s < slot_start_s(slot, slot_s) - slot_s // 10
-    quality = Quality.ESTIMATED if is_late else Quality.METERED
+    tolerance_s = slot_s // 10
+    reaches_back = before.taken_at_s < slot_start_s(slot, slot_s) - tolerance_s
+    reaches_on = after.taken_at_s > slot_end_s(slot, slot_s) + tolerance_s
+    quality = Quality.ESTIMATED if reaches_back or reaches_on else Quality.METERED
     return SlotEnergy(slot, import_wh, export_wh, quality)
