@@ -7,6 +7,7 @@ A slot, seen from one house::
 
     slot ends          close_slot   registers -> energy of the slot, made durable
     gate opens         order_slot   energy -> strategy -> order -> signed -> made durable -> sent
+    a quarter is left  resend       what is not on chain by now goes out again, the same bytes
     gate closes        clear_slot   anybody may clear; every node tries, with jitter
     afterwards         follow       events -> own acceptances, clearings, settlements
 
@@ -59,6 +60,7 @@ class Counters:
     """What this process has seen, for status pages and metrics."""
 
     orders_sent: int = 0
+    orders_resent: int = 0
     orders_accepted: int = 0
     orders_late: int = 0
     orders_given_up: int = 0
@@ -108,6 +110,7 @@ class HouseholdNode:
     async def run(self, *, slots: int | None = None) -> None:
         """Live slot after slot, for ever or for a number of them, as the clock tells."""
         await self.start()
+        await self._catch_up()  # what this node ordered before it stopped may still be in time
         slot = slot_at(self._clock.now_s(), self._slot_s)
         last = None if slots is None else slot + slots
         while last is None or slot < last:
@@ -116,7 +119,11 @@ class HouseholdNode:
             rules = await self._market.rules_at(slot)
             await self._clock.sleep_until(rules.gate_opens_s(slot))
             await self.order_slot(energy, evidence)
-            jitter_s = self._rng.randrange(CLEAR_JITTER_S)
+            await self._clock.sleep_until(rules.gate_closes_s(slot) - rules.gate_s // 4)
+            await self._catch_up()
+            # Not into the next slot's end: its reading would be late.
+            spare_s = self._slot_s - rules.gate_offset_s - rules.gate_s
+            jitter_s = self._rng.randrange(min(max(spare_s, 1), CLEAR_JITTER_S))
             await self._clock.sleep_until(rules.gate_closes_s(slot) + jitter_s)
             await self.clear_slot(slot)
             await self.follow()
@@ -169,6 +176,17 @@ class HouseholdNode:
             self._outbox.sent(signed)
             self.counters.orders_sent += 1
 
+    async def resend(self) -> None:
+        """Send what is not accepted yet once more, as the very bytes that were signed, as long as
+        its gate is open. The market takes only one of them."""
+        for signed, _ in self._storage.open_intents():
+            slot = signed.order.slot
+            rules = await self._market.rules_at(slot)
+            if rules.gate_is_open(slot, self._clock.now_s()):
+                await self._market.submit(signed)
+                self._outbox.sent(signed)
+                self.counters.orders_resent += 1
+
     async def clear_slot(self, slot: int) -> None:
         """Clear a slot whose gate has closed, unless somebody already did or nobody ordered."""
         try:
@@ -189,6 +207,10 @@ class HouseholdNode:
             if not page.more:
                 break
         await self._give_up_late_orders()
+
+    async def _catch_up(self) -> None:
+        await self.follow()
+        await self.resend()
 
     def _project(self, event: object) -> None:
         if isinstance(event, SlotCleared):
