@@ -8,25 +8,24 @@ import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {IEnergyMarket} from "./interfaces/IEnergyMarket.sol";
 import {IHouseholdRegistry} from "./interfaces/IHouseholdRegistry.sol";
 import {Clearing} from "./libraries/Clearing.sol";
 import {TickBook} from "./libraries/TickBook.sol";
-import {Account, Accounts, Result, Results, Row, Rows} from "./libraries/Words.sol";
+import {Account, Accounts, Orders, Result, Results, Row, Rows} from "./libraries/Words.sol";
 
 /// @title A neighbourhood's double auction for metered energy
 /// @notice A slot's life: orders are accepted while its gate is open (O(1) each, the bidder's worst case
 /// escrowed); then anybody clears it (O(occupied ticks)); then each order settles, lazily on the household's
 /// next order or when anybody asks. Markers [n] refer to docs/rounding.md.
-contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, ReentrancyGuard {
+contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, Pausable {
     using SafeERC20 for IERC20;
-    using TickBook for TickBook.Book;
+    using TickBook for TickBook.Side;
+    using TickBook for TickBook.Marks;
 
     uint256 private constant ASK = 0;
     uint256 private constant BID = 1;
-
-    /// @dev How many of the newest pending slots an order looks at to settle them: keeps an order O(1).
-    uint256 private constant LAZY_SETTLEMENTS = 2;
 
     bytes32 private constant ORDER_TYPEHASH = keccak256(
         "Order(uint32 household,uint32 slot,uint8 side,uint32 energyWh,uint32 limitPrice,bytes32 evidence)"
@@ -35,21 +34,36 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
     IHouseholdRegistry public immutable REGISTRY;
     IERC20 public immutable CREDIT;
     uint32 private immutable SLOT_SECONDS;
-    uint32 private immutable RING_SLOTS;
+    uint256 private immutable RING_SLOTS;
 
-    Rules[] private _rules;
-    mapping(uint256 ringIndex => TickBook.Book) private _books;
-    mapping(uint32 household => mapping(uint256 ringIndex => Row)) private _rows;
-    mapping(uint32 household => Account) private _accounts;
-    mapping(uint32 slot => Result) private _results;
+    /// @dev Holds 30 days of slots of one second.
+    uint256 private constant RING_MAX = 2 ** 22;
+
+    /// @dev Shares a word with Pausable's flag, because an order reads both: hence the order of the bases.
+    uint16 private _newestVersion;
+    // Arrays, not mappings: their types bound every index, and adding an index is cheaper than hashing it.
+    Rules[2 ** 16] private _rules;
+    TickBook.Side[2 * RING_MAX] private _books;
+    Household[2 ** 32] private _households;
+    Result[2 ** 32] private _results;
     mapping(address feeRecipient => uint256 balance) private _fees;
+
+    struct Household {
+        Account account;
+        RowCell[RING_MAX] rows;
+    }
+
+    /// @dev A word in a struct can be pointed at.
+    struct RowCell {
+        Row row;
+    }
 
     /// @dev What an order of one slot is checked against: read once for all orders of a slot in a batch.
     struct Terms {
-        uint32 slot;
+        bytes32 domain;
+        uint256 slot;
         uint256 ringIndex;
-        bool open;
-        bool bookReady;
+        bool open; // and not paused
         uint256 floorPrice;
         uint256 tickSize;
         uint256 ticks;
@@ -68,130 +82,154 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
         REGISTRY = registry;
         CREDIT = credit;
         SLOT_SECONDS = slotSeconds_;
-        uint32 month = (30 days + slotSeconds_ - 1) / slotSeconds_;
-        RING_SLOTS = month < 2 * Accounts.WINDOW ? uint32(2 * Accounts.WINDOW) : month;
+        uint256 month = (30 days + slotSeconds_ - 1) / slotSeconds_;
+        RING_SLOTS = month < 2 * Accounts.WINDOW ? 2 * Accounts.WINDOW : month;
         firstRules.fromSlot = 0;
-        _addRules(firstRules);
+        _setRules(0, firstRules);
     }
 
     // Orders
 
     /// @inheritdoc IEnergyMarket
     function submit(SignedOrder calldata signedOrder) external {
-        if (paused()) revert EnergyMarketOrderRefused(Refusal.Paused);
-        Refusal refusal = _accept(signedOrder, _termsOf(signedOrder.order.slot));
+        Refusal refusal = _accept(signedOrder, _termsOf(Orders.slot(signedOrder.order)));
         if (refusal != Refusal.None) revert EnergyMarketOrderRefused(refusal);
     }
 
     /// @inheritdoc IEnergyMarket
     function submitBatch(SignedOrder[] calldata signedOrders) external {
-        bool isPaused = paused();
-        Terms memory terms;
+        Terms memory terms; // of slot 0, whose gate is never open
         for (uint256 i = 0; i < signedOrders.length; ++i) {
-            Order calldata order = signedOrders[i].order;
-            if (i == 0 || terms.slot != order.slot) terms = _termsOf(order.slot);
-            Refusal refusal = isPaused ? Refusal.Paused : _accept(signedOrders[i], terms);
-            if (refusal != Refusal.None) emit OrderRefused(order.slot, order.household, order.side, refusal);
+            SignedOrder calldata signedOrder = signedOrders[i];
+            uint256 order = signedOrder.order;
+            if (Orders.slot(order) != terms.slot) terms = _termsOf(Orders.slot(order));
+            Refusal refusal = _accept(signedOrder, terms);
+            if (refusal != Refusal.None) {
+                emit OrderRefused(Orders.slot(order), Orders.household(order), uint8(Orders.side(order)), refusal);
+            }
         }
     }
 
+    /// @dev Checks an order, settles what the household has waiting, takes the escrow, enters the order.
+    /// @param terms those of the order's slot
     function _accept(SignedOrder calldata signedOrder, Terms memory terms) private returns (Refusal) {
-        Order calldata order = signedOrder.order;
-        uint32 household = order.household;
-        uint256 side = order.side;
-        uint256 energyWh = order.energyWh;
-        uint256 limitPrice = order.limitPrice;
-        if (side > BID) return Refusal.MalformedSide;
-        if (!terms.open) return Refusal.GateNotOpen;
+        uint256 order = signedOrder.order;
+        Household storage member = _households[Orders.household(order)];
+        RowCell storage cell = member.rows[terms.ringIndex];
+        Row row = cell.row;
+        (Refusal refusal, uint256 tick) = _check(signedOrder, terms, row);
+        if (refusal != Refusal.None) return refusal;
 
-        (IHouseholdRegistry.Standing standing, address signer, uint256 limitWh) = REGISTRY.standingOf(household, side);
-        if (standing != IHouseholdRegistry.Standing.Good) {
-            if (standing == IHouseholdRegistry.Standing.Unknown) return Refusal.UnknownHousehold;
-            if (standing == IHouseholdRegistry.Standing.Suspended) return Refusal.Suspended;
-            return Refusal.NoSigner;
-        }
-        if (energyWh == 0 || energyWh > limitWh) return Refusal.EnergyOutOfLimit;
-        if (limitPrice < terms.floorPrice) return Refusal.PriceOffGrid;
-        // Not below the floor; energy, price and fee have at most 24, 32 and 32 bits, a balance 96.
+        // The household's earlier orders settle first: their proceeds may pay for this one.
+        (uint256 balance, uint256 newest, uint256 pending) = _settleNewest(Orders.household(order), member);
+        // Energy, price and fee have at most 24, 32 and 32 bits, a balance 96 [2].
         unchecked {
-            uint256 tick = (limitPrice - terms.floorPrice) / terms.tickSize;
-            if (tick >= terms.ticks || terms.floorPrice + tick * terms.tickSize != limitPrice) {
-                return Refusal.PriceOffGrid;
+            if (Orders.side(order) == BID) {
+                uint256 escrow = Orders.energyWh(order) * (Orders.limitPrice(order) + terms.networkFee); // [3]
+                if (escrow > balance) {
+                    member.account = Accounts.pack(balance, newest, pending);
+                    return Refusal.InsufficientCredit;
+                }
+                balance -= escrow;
             }
-            mapping(uint256 => Row) storage rows = _rows[household];
-            Row row = rows[terms.ringIndex];
-            bool fresh = row.slot() != terms.slot;
-            if (!fresh) {
-                (uint256 alreadyWh,,) = row.order(side);
-                if (alreadyWh != 0) return Refusal.Duplicate;
-            }
-            if (!_isSignedBy(signer, signedOrder)) return Refusal.WrongSignature;
-
-            // The household's earlier orders settle first: their proceeds may pay for this one.
-            (uint256 balance, uint256 newest, uint256 pending) = _settleNewest(household, rows);
-            uint256 escrow = side == BID ? energyWh * (limitPrice + terms.networkFee) : 0; // [3]
-            if (escrow > balance) {
-                _accounts[household] = Accounts.pack(balance, newest, pending);
-                return Refusal.InsufficientCredit;
-            }
-            balance -= escrow;
+            bool carried = false;
             if (terms.slot > newest) {
-                (balance, pending) = _moveWindow(household, balance, newest, pending, terms.slot - newest);
+                if (pending != 0) {
+                    (balance, pending) =
+                        _moveWindow(Orders.household(order), member, balance, newest, pending, terms.slot - newest);
+                    row = cell.row;
+                }
                 newest = terms.slot;
+                pending |= 1;
+            } else if (newest - terms.slot < Accounts.WINDOW) {
+                pending |= 1 << (newest - terms.slot);
+            } else {
+                carried = true;
             }
-            if (fresh) {
-                balance += _recycleRow(household, rows[terms.ringIndex]); // [8]
+            if (row.slot() != terms.slot) {
+                if (row.carried()) balance += _payCarried(Orders.household(order), row); // [8]
                 row = Rows.forSlot(terms.slot);
             }
-            uint256 bit = _pendingBit(newest, terms.slot);
-            if (bit == 0) row = row.withCarried(true);
-            _accounts[household] = Accounts.pack(balance, newest, pending | bit);
-
-            if (!terms.bookReady) {
-                _openBook(terms.slot);
-                terms.bookReady = true;
-            }
-            uint256 prefixWh = _books[terms.ringIndex].add(side, tick, energyWh);
-            rows[terms.ringIndex] = row.withOrder(side, energyWh, limitPrice, prefixWh);
-            emit OrderAccepted(
-                terms.slot,
-                household,
-                uint8(side),
-                uint32(energyWh),
-                uint32(limitPrice),
-                uint64(prefixWh),
-                order.evidence
-            );
+            if (carried) row = row.withCarried(true);
+            member.account = Accounts.pack(balance, newest, pending);
         }
+        uint256 prefixWh = _enter(terms, Orders.side(order), tick, Orders.energyWh(order));
+        cell.row = row.withOrder(Orders.side(order), Orders.energyWh(order), Orders.limitPrice(order), prefixWh);
+        emit OrderAccepted(
+            Orders.slot(order),
+            Orders.household(order),
+            uint8(Orders.side(order)),
+            uint32(Orders.energyWh(order)),
+            uint32(Orders.limitPrice(order)),
+            uint64(prefixWh),
+            signedOrder.evidence
+        );
         return Refusal.None;
     }
 
-    function _isSignedBy(address signer, SignedOrder calldata signedOrder) private view returns (bool) {
-        (address recovered, ECDSA.RecoverError failure,) =
-            ECDSA.tryRecover(_orderDigest(signedOrder.order), signedOrder.r, signedOrder.vs);
-        return failure == ECDSA.RecoverError.NoError && recovered == signer;
+    /// @dev Everything that an order can be refused for, but its escrow.
+    /// @param row the household's row in the ring, of this slot or an older one
+    /// @return refusal the first reason, in the order of the enumeration
+    /// @return tick the order's price in ticks above the floor
+    function _check(SignedOrder calldata signedOrder, Terms memory terms, Row row)
+        private
+        view
+        returns (Refusal refusal, uint256 tick)
+    {
+        uint256 order = signedOrder.order;
+        uint256 side = Orders.side(order);
+        if (side > BID || !terms.open) {
+            return (paused() ? Refusal.Paused : side > BID ? Refusal.MalformedSide : Refusal.GateNotOpen, 0);
+        }
+        (IHouseholdRegistry.Standing standing, address signer, uint256 limitWh) =
+            REGISTRY.standingOf(Orders.household(order), uint8(side));
+        if (standing != IHouseholdRegistry.Standing.Good) return (_refusalOf(standing), 0);
+        uint256 energyWh = Orders.energyWh(order);
+        if (energyWh == 0 || energyWh > limitWh) return (Refusal.EnergyOutOfLimit, 0);
+        unchecked {
+            // A price below the floor wraps round to a tick far beyond the grid.
+            uint256 aboveFloor = Orders.limitPrice(order) - terms.floorPrice;
+            tick = aboveFloor / terms.tickSize;
+            if (tick >= terms.ticks || tick * terms.tickSize != aboveFloor) return (Refusal.PriceOffGrid, 0);
+        }
+        if (row.slot() == terms.slot && row.energyWh(side) != 0) return (Refusal.Duplicate, 0);
+        // Address 0 stands for a failed recovery; a standing is good only with another signer.
+        (address recovered,,) =
+            ECDSA.tryRecover(_digest(terms.domain, signedOrder), signedOrder.r, signedOrder.vs);
+        if (recovered != signer) refusal = Refusal.WrongSignature;
+    }
+
+    function _refusalOf(IHouseholdRegistry.Standing standing) private pure returns (Refusal) {
+        if (standing == IHouseholdRegistry.Standing.Unknown) return Refusal.UnknownHousehold;
+        if (standing == IHouseholdRegistry.Standing.Suspended) return Refusal.Suspended;
+        return Refusal.NoSigner;
     }
 
     function _termsOf(uint32 slot) private view returns (Terms memory terms) {
-        Rules memory rules = _rules[_versionAt(slot)];
-        (uint256 opensAt, uint256 closesAt) = _gate(slot, rules);
+        bool isPaused = paused();
+        Rules storage rules = _rulesAt(slot);
+        (uint256 opensAt, uint256 closesAt) = _gate(slot, rules.gateOffset, rules.gateSeconds);
+        terms.domain = _domainSeparatorV4();
         terms.slot = slot;
         terms.ringIndex = slot % RING_SLOTS;
-        terms.open = opensAt <= block.timestamp && block.timestamp < closesAt;
+        terms.open = !isPaused && opensAt <= block.timestamp && block.timestamp < closesAt;
         terms.floorPrice = rules.floorPrice;
         terms.tickSize = rules.tickSize;
         terms.ticks = rules.ticks;
         terms.networkFee = rules.networkFee;
     }
 
-    /// @dev A book is used again only after the slot that it held was cleared. Its gate has long closed:
-    /// the rules keep all gates that can be open at one time within 3/4 of the ring [7].
-    function _openBook(uint32 slot) private {
-        TickBook.Book storage book = _books[slot % RING_SLOTS];
-        uint32 held = book.slotOf();
-        if (held == slot) return;
-        if (held != 0 && !_results[held].cleared()) _clear(held);
-        book.reset(slot);
+    /// @dev One side of a book is used again only after the slot that it held was cleared. Its gate has long
+    /// closed: the rules keep all gates that can be open at one time within 3/4 of the ring [7].
+    function _enter(Terms memory terms, uint256 side, uint256 tick, uint256 energyWh) private returns (uint256) {
+        TickBook.Side storage book = _side(terms.ringIndex, side);
+        TickBook.Marks marks = book.marks;
+        uint32 held = marks.slot();
+        if (held != terms.slot) {
+            if (held != 0 && !_results[held].cleared()) _clear(held);
+            marks = TickBook.blank(terms.slot);
+        }
+        return book.add(marks, tick, energyWh);
     }
 
     // Clearing
@@ -205,17 +243,31 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @dev Reverts unless the slot holds orders and its gate has closed.
     function _requireClearable(uint32 slot) private view {
-        if (slot == 0 || _books[slot % RING_SLOTS].slotOf() != slot) revert EnergyMarketNoOrders(slot);
-        uint256 version = _versionAt(slot);
-        (, uint256 closesAt) = _gate(slot, _rules[version]);
+        if (!_holds(slot)) revert EnergyMarketNoOrders(slot);
+        (, uint256 closesAt) = gateOf(slot);
         if (block.timestamp < closesAt) revert EnergyMarketGateStillOpen(slot, closesAt);
+    }
+
+    /// @dev Whether either side of its book holds orders of a slot.
+    function _holds(uint32 slot) private view returns (bool) {
+        uint256 ringIndex = slot % RING_SLOTS;
+        if (slot == 0) return false;
+        return _side(ringIndex, ASK).marks.slot() == slot || _side(ringIndex, BID).marks.slot() == slot;
+    }
+
+    function _side(uint256 ringIndex, uint256 side) private view returns (TickBook.Side storage) {
+        unchecked {
+            return _books[2 * ringIndex + side]; // below 2 * RING_MAX
+        }
     }
 
     function _clear(uint32 slot) private {
         uint256 version = _versionAt(slot);
-        Rules memory rules = _rules[version];
-        TickBook.Book storage book = _books[slot % RING_SLOTS];
-        Clearing.Outcome memory outcome = Clearing.clear(book.load(ASK, rules.ticks), book.load(BID, rules.ticks));
+        Rules storage rules = _rules[version];
+        uint256 ringIndex = slot % RING_SLOTS;
+        Clearing.Outcome memory outcome = Clearing.clear(
+            _side(ringIndex, ASK).load(slot, rules.ticks), _side(ringIndex, BID).load(slot, rules.ticks)
+        );
         // Exact, because the tick size is even [4].
         uint256 price = outcome.matchedWh == 0
             ? 0
@@ -249,112 +301,112 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @dev Passes over a household with nothing to settle. Nothing in here can revert [9].
     function _settleOne(uint32 slot, uint32 household) private {
-        Row row = _rows[household][slot % RING_SLOTS];
+        Row row = _households[household].rows[slot % RING_SLOTS].row;
         if (row.slot() != slot) return;
-        Account account = _accounts[household];
+        Account account = _households[household].account;
         uint256 pending = account.pending();
         if (row.carried()) {
-            _rows[household][slot % RING_SLOTS] = row.withCarried(false);
+            _households[household].rows[slot % RING_SLOTS].row = row.withCarried(false);
         } else {
             uint256 bit = _pendingBit(account.newest(), slot);
             if (pending & bit == 0) return;
             pending ^= bit;
         }
         uint256 balance = account.balance() + _pay(household, row, _results[slot]);
-        _accounts[household] = Accounts.pack(balance, account.newest(), pending);
+        _households[household].account = Accounts.pack(balance, account.newest(), pending);
     }
 
-    /// @dev Settles a household's newest pending slots that are cleared. The caller stores the account.
-    function _settleNewest(uint32 household, mapping(uint256 => Row) storage rows)
+    /// @dev Settles a household's two newest pending slots, if they are cleared: no more, to keep an order
+    /// O(1). The caller stores the account.
+    function _settleNewest(uint256 household, Household storage member)
         private
         returns (uint256 balance, uint256 newest, uint256 pending)
     {
-        Account account = _accounts[household];
+        Account account = member.account;
         (balance, newest, pending) = (account.balance(), account.newest(), account.pending());
         // A pending bit's position is at most `newest` and at most 127; balances fit 96 bits [2].
         unchecked {
-            uint256 unseen = pending;
-            for (uint256 i = 0; i < LAZY_SETTLEMENTS && unseen != 0; ++i) {
-                uint256 bit = unseen & (~unseen + 1); // the lowest bit is the newest slot
+            // The lowest bit is the newest slot: the two lowest of them.
+            uint256 older = pending & (pending - 1);
+            uint256 unseen = pending ^ (older & (older - 1));
+            while (unseen != 0) {
+                uint256 bit = unseen & (~unseen + 1);
                 unseen ^= bit;
-                uint32 slot = uint32(newest - _log2(bit));
+                uint256 slot = newest - _log2(bit);
                 Result result = _results[slot];
-                if (!result.cleared()) continue;
-                balance += _pay(household, rows[slot % RING_SLOTS], result);
-                pending ^= bit;
+                if (result.cleared()) {
+                    balance += _pay(household, member.rows[slot % RING_SLOTS].row, result);
+                    pending ^= bit;
+                }
             }
         }
     }
 
     /// @dev Makes room for a newer slot. A pending slot that falls out of the window settles if it is
     /// cleared; if not, its row is marked and settles when somebody asks or when it is used again.
-    function _moveWindow(uint32 household, uint256 balance, uint256 newest, uint256 pending, uint256 by)
-        private
-        returns (uint256, uint256)
-    {
-        if (pending == 0) return (balance, 0);
+    function _moveWindow(
+        uint256 household,
+        Household storage member,
+        uint256 balance,
+        uint256 newest,
+        uint256 pending,
+        uint256 by
+    ) private returns (uint256, uint256) {
         uint256 kept = by < Accounts.WINDOW ? pending & (2 ** (Accounts.WINDOW - by) - 1) : 0;
         uint256 leaving = pending ^ kept;
         while (leaving != 0) {
             uint256 bit = leaving & (~leaving + 1);
             leaving ^= bit;
-            uint32 slot = uint32(newest - _log2(bit));
-            Row row = _rows[household][slot % RING_SLOTS];
+            uint256 slot = newest - _log2(bit);
+            RowCell storage cell = member.rows[slot % RING_SLOTS];
             Result result = _results[slot];
-            if (result.cleared()) {
-                balance += _pay(household, row, result);
-            } else {
-                _rows[household][slot % RING_SLOTS] = row.withCarried(true);
-            }
+            if (result.cleared()) balance += _pay(household, cell.row, result);
+            else cell.row = cell.row.withCarried(true);
         }
         return (balance, by < Accounts.WINDOW ? kept << by : 0);
     }
 
     /// @dev Settles what an old row still holds before it is used again. Only a marked row can hold
     /// anything: the ring is longer than the window.
-    function _recycleRow(uint32 household, Row row) private returns (uint256) {
-        if (!row.carried()) return 0;
-        if (!_results[row.slot()].cleared()) _clear(row.slot());
-        return _pay(household, row, _results[row.slot()]);
+    function _payCarried(uint256 household, Row row) private returns (uint256) {
+        uint32 slot = row.slot();
+        if (!_results[slot].cleared()) _clear(slot);
+        return _pay(household, row, _results[slot]);
     }
 
     /// @dev Pays out both sides of a row of a cleared slot. The caller credits the sum to the household
     /// and sees to it that this happens once.
-    function _pay(uint32 household, Row row, Result result) private returns (uint256 credited) {
-        uint32 slot = row.slot();
+    function _pay(uint256 household, Row row, Result result) private returns (uint256 credited) {
         uint256 price = result.price();
-        (uint256 askWh, uint256 askLimit, uint256 askPrefixWh) = row.order(ASK);
-        (uint256 bidWh, uint256 bidLimit, uint256 bidPrefixWh) = row.order(BID);
         // Energies, prices and fees have at most 24, 32 and 32 bits; a buyer pays at most its escrow [3].
         unchecked {
-            if (askWh != 0) {
-                uint256 soldWh = _filled(ASK, askWh, askLimit, askPrefixWh, result);
+            if (row.energyWh(ASK) != 0) {
+                uint256 soldWh = _filled(row, ASK, result);
                 credited = soldWh * price;
-                emit OrderSettled(slot, household, uint8(ASK), uint32(soldWh), uint32(price), int256(credited));
+                emit OrderSettled(row.slot(), uint32(household), uint8(ASK), uint32(soldWh), uint32(price), int256(credited));
             }
+            uint256 bidWh = row.energyWh(BID);
             if (bidWh != 0) {
-                uint256 boughtWh = _filled(BID, bidWh, bidLimit, bidPrefixWh, result);
+                uint256 boughtWh = _filled(row, BID, result);
                 uint256 fee = result.fee();
                 uint256 paid = boughtWh * (price + fee);
-                credited += bidWh * (bidLimit + fee) - paid; // [3]
+                credited += bidWh * (row.limitPrice(BID) + fee) - paid; // [3]
                 if (fee != 0 && boughtWh != 0) _fees[_rules[result.version()].feeRecipient] += boughtWh * fee;
-                emit OrderSettled(slot, household, uint8(BID), uint32(boughtWh), uint32(price), -int256(paid));
+                emit OrderSettled(row.slot(), uint32(household), uint8(BID), uint32(boughtWh), uint32(price), -int256(paid));
             }
         }
     }
 
     /// @dev What an order gets: all beyond the price, its share at the price, nothing short of it.
-    function _filled(uint256 side, uint256 energyWh, uint256 limitPrice, uint256 prefixWh, Result result)
-        private
-        pure
-        returns (uint256)
-    {
+    function _filled(Row row, uint256 side, Result result) private pure returns (uint256) {
         uint256 price = result.price();
         if (price == 0) return 0;
+        uint256 energyWh = row.energyWh(side);
+        uint256 limitPrice = row.limitPrice(side);
         if (limitPrice != price) return (side == ASK) == (limitPrice < price) ? energyWh : 0;
         uint256 totalWh = result.totalWh();
         if (totalWh == 0 || result.rationed() != side) return energyWh;
-        return Clearing.share(prefixWh, energyWh, result.leftWh(), totalWh);
+        return Clearing.share(row.prefixWh(side), energyWh, result.leftWh(), totalWh);
     }
 
     // Money
@@ -378,9 +430,10 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
     /// @inheritdoc IEnergyMarket
     function withdraw(uint32 household, uint256 amount, address to) external nonReentrant {
         if (msg.sender != REGISTRY.ownerOf(household)) revert EnergyMarketNotOwner(household, msg.sender);
-        (uint256 balance, uint256 newest, uint256 pending) = _settleNewest(household, _rows[household]);
+        (uint256 balance, uint256 newest, uint256 pending) = 
+            _settleNewest(household, _households[household]);
         if (amount > balance) revert EnergyMarketInsufficientBalance(balance, amount);
-        _accounts[household] = Accounts.pack(balance - amount, newest, pending);
+        _households[household].account = Accounts.pack(balance - amount, newest, pending);
         emit Withdrawn(household, to, amount);
         CREDIT.safeTransfer(to, amount);
     }
@@ -398,10 +451,10 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
     function _deposit(uint32 household, uint256 amount) private {
         REGISTRY.ownerOf(household); // reverts for a number that was not given out
         CREDIT.safeTransferFrom(msg.sender, address(this), amount);
-        Account account = _accounts[household];
+        Account account = _households[household].account;
         uint256 balance = account.balance() + amount;
         if (balance > type(uint96).max) revert EnergyMarketInsufficientBalance(type(uint96).max, balance);
-        _accounts[household] = Accounts.pack(balance, account.newest(), account.pending());
+        _households[household].account = Accounts.pack(balance, account.newest(), account.pending());
         emit Deposited(household, msg.sender, amount);
     }
 
@@ -409,15 +462,16 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @inheritdoc IEnergyMarket
     function scheduleRules(Rules calldata rules) external restricted {
-        Rules memory last = _rules[_rules.length - 1];
-        (uint256 opensBefore,) = _gate(rules.fromSlot, last);
-        (uint256 opensAfter,) = _gate(rules.fromSlot, rules);
+        Rules storage last = _rules[_newestVersion];
+        (uint256 opensBefore,) = _gate(rules.fromSlot, last.gateOffset, 0);
+        (uint256 opensAfter,) = _gate(rules.fromSlot, rules.gateOffset, 0);
         uint256 start = uint256(rules.fromSlot) * SLOT_SECONDS;
         if (
             rules.fromSlot <= last.fromSlot || start <= block.timestamp || opensBefore <= block.timestamp
                 || opensAfter <= block.timestamp
         ) revert EnergyMarketNotFuture(rules.fromSlot);
-        _addRules(rules);
+        if (_newestVersion == type(uint16).max) revert EnergyMarketBadRules("too many versions");
+        _setRules(++_newestVersion, rules);
     }
 
     /// @inheritdoc IEnergyMarket
@@ -430,21 +484,20 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
         _unpause();
     }
 
-    function _addRules(Rules memory rules) private {
+    function _setRules(uint256 version, Rules memory rules) private {
         if (rules.floorPrice == 0) revert EnergyMarketBadRules("floor price");
         if (rules.tickSize == 0 || rules.tickSize % 2 != 0) revert EnergyMarketBadRules("tick size");
         if (rules.ticks == 0 || rules.ticks > TickBook.MAX_TICKS) revert EnergyMarketBadRules("ticks");
         uint256 cap = uint256(rules.floorPrice) + (uint256(rules.ticks) - 1) * rules.tickSize;
         if (cap > type(uint32).max) revert EnergyMarketBadRules("cap price");
         if (rules.networkFee != 0 && rules.feeRecipient == address(0)) revert EnergyMarketBadRules("fee recipient");
-        int256 quarter = int256(uint256(RING_SLOTS / 4) * SLOT_SECONDS);
+        int256 quarter = int256((RING_SLOTS / 4) * SLOT_SECONDS);
         if (rules.gateOffset < -quarter || rules.gateOffset > quarter) revert EnergyMarketBadRules("gate offset");
         if (rules.gateSeconds == 0 || int256(uint256(rules.gateSeconds)) > quarter) {
             revert EnergyMarketBadRules("gate length");
         }
-        if (_rules.length > type(uint16).max) revert EnergyMarketBadRules("too many versions");
-        _rules.push(rules);
-        emit RulesScheduled(_rules.length - 1, rules);
+        _rules[version] = rules;
+        emit RulesScheduled(version, rules);
     }
 
     // Views
@@ -456,24 +509,23 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @inheritdoc IEnergyMarket
     function ringSlots() external view returns (uint32) {
-        return RING_SLOTS;
+        return uint32(RING_SLOTS);
     }
 
     /// @inheritdoc IEnergyMarket
     function rulesAt(uint32 slot) external view returns (Rules memory) {
-        uint256 version = _versionAt(slot);
-        return _rules[version];
+        return _rulesAt(slot);
     }
 
     /// @inheritdoc IEnergyMarket
-    function gateOf(uint32 slot) external view returns (uint256 opensAt, uint256 closesAt) {
-        uint256 version = _versionAt(slot);
-        return _gate(slot, _rules[version]);
+    function gateOf(uint32 slot) public view returns (uint256 opensAt, uint256 closesAt) {
+        Rules storage rules = _rulesAt(slot);
+        return _gate(slot, rules.gateOffset, rules.gateSeconds);
     }
 
     /// @inheritdoc IEnergyMarket
     function balanceOf(uint32 household) external view returns (uint256) {
-        return _accounts[household].balance();
+        return _households[household].account.balance();
     }
 
     /// @inheritdoc IEnergyMarket
@@ -483,21 +535,19 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @inheritdoc IEnergyMarket
     function allocation(uint32 slot, uint32 household) external view returns (Allocation memory answer) {
-        Row row = _rows[household][slot % RING_SLOTS];
+        Row row = _households[household].rows[slot % RING_SLOTS].row;
         if (row.slot() > slot) revert EnergyMarketRowRecycled(slot, household);
         if (row.slot() < slot) return answer;
-        (uint256 askWh, uint256 askLimit, uint256 askPrefixWh) = row.order(ASK);
-        (uint256 bidWh, uint256 bidLimit, uint256 bidPrefixWh) = row.order(BID);
-        (answer.askWh, answer.bidWh) = (uint32(askWh), uint32(bidWh));
+        (answer.askWh, answer.bidWh) = (uint32(row.energyWh(ASK)), uint32(row.energyWh(BID)));
         Result result = _results[slot];
         if (!result.cleared()) return answer;
         answer.cleared = true;
         answer.price = uint32(result.price());
-        answer.soldWh = uint32(_filled(ASK, askWh, askLimit, askPrefixWh, result));
-        answer.boughtWh = uint32(_filled(BID, bidWh, bidLimit, bidPrefixWh, result));
+        answer.soldWh = uint32(_filled(row, ASK, result));
+        answer.boughtWh = uint32(_filled(row, BID, result));
         answer.earned = answer.soldWh * result.price();
         answer.paid = answer.boughtWh * (result.price() + result.fee());
-        Account account = _accounts[household];
+        Account account = _households[household].account;
         answer.settled = !row.carried() && account.pending() & _pendingBit(account.newest(), slot) == 0;
     }
 
@@ -509,14 +559,12 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @inheritdoc IEnergyMarket
     function bookOf(uint32 slot) external view returns (uint64[] memory askWh, uint64[] memory bidWh) {
-        TickBook.Book storage book = _books[slot % RING_SLOTS];
-        if (slot == 0 || book.slotOf() != slot) return (askWh, bidWh);
-        uint256 version = _versionAt(slot);
-        uint256 ticks = _rules[version].ticks;
+        if (!_holds(slot)) return (askWh, bidWh);
+        uint256 ticks = _rulesAt(slot).ticks;
         askWh = new uint64[](ticks);
         bidWh = new uint64[](ticks);
-        uint256[] memory asks = book.load(ASK, ticks);
-        uint256[] memory bids = book.load(BID, ticks);
+        uint256[] memory asks = _side(slot % RING_SLOTS, ASK).load(slot, ticks);
+        uint256[] memory bids = _side(slot % RING_SLOTS, BID).load(slot, ticks);
         for (uint256 tick = 0; tick < ticks; ++tick) {
             (askWh[tick], bidWh[tick]) = (uint64(asks[tick]), uint64(bids[tick]));
         }
@@ -524,28 +572,38 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
 
     /// @inheritdoc IEnergyMarket
     function orderDigest(Order calldata order) external view returns (bytes32) {
-        return _orderDigest(order);
+        return _hashTypedDataV4(keccak256(abi.encode(ORDER_TYPEHASH, order)));
     }
 
-    function _orderDigest(Order calldata order) private view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(
-                    ORDER_TYPEHASH,
-                    order.household,
-                    order.slot,
-                    order.side,
-                    order.energyWh,
-                    order.limitPrice,
-                    order.evidence
-                )
+    /// @inheritdoc IEnergyMarket
+    function packOrder(Order calldata order) external pure returns (uint256) {
+        return Orders.pack(order.household, order.slot, order.energyWh, order.limitPrice, order.side);
+    }
+
+    function _digest(bytes32 domain, SignedOrder calldata signedOrder) private pure returns (bytes32) {
+        uint256 order = signedOrder.order;
+        bytes32 structHash = keccak256(
+            abi.encode(
+                ORDER_TYPEHASH,
+                Orders.household(order),
+                Orders.slot(order),
+                Orders.side(order),
+                Orders.energyWh(order),
+                Orders.limitPrice(order),
+                signedOrder.evidence
             )
         );
+        return MessageHashUtils.toTypedDataHash(domain, structHash);
     }
 
-    /// @dev The newest version whose first slot is not after the given one; the last one nearly always.
+    function _rulesAt(uint32 slot) private view returns (Rules storage rules) {
+        rules = _rules[_newestVersion];
+        if (rules.fromSlot > slot) rules = _rules[_versionAt(slot)];
+    }
+
+    /// @dev The newest version whose first slot is not after the given one.
     function _versionAt(uint32 slot) private view returns (uint256) {
-        uint256 high = _rules.length - 1;
+        uint256 high = _newestVersion;
         if (_rules[high].fromSlot <= slot) return high;
         uint256 low = 0; // _rules[low].fromSlot <= slot < _rules[high].fromSlot
         while (high - low > 1) {
@@ -556,10 +614,17 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, Pausable, Reentra
         return low;
     }
 
-    function _gate(uint32 slot, Rules memory rules) private view returns (uint256 opensAt, uint256 closesAt) {
-        int256 opens = int256((uint256(slot) + 1) * SLOT_SECONDS) + rules.gateOffset;
-        opensAt = opens < 0 ? 0 : uint256(opens);
-        closesAt = opensAt + rules.gateSeconds;
+    function _gate(uint32 slot, int256 gateOffset, uint256 gateSeconds)
+        private
+        view
+        returns (uint256 opensAt, uint256 closesAt)
+    {
+        // Slot and lengths have 32 bits each: far from overflow.
+        unchecked {
+            int256 opens = int256((uint256(slot) + 1) * SLOT_SECONDS) + gateOffset;
+            opensAt = opens < 0 ? 0 : uint256(opens);
+            closesAt = opensAt + gateSeconds;
+        }
     }
 
     /// @dev The bit of a slot in an account's window; 0 if it lies outside.

@@ -36,7 +36,8 @@ contract HouseholdRegistry is IHouseholdRegistry, AccessManaged, EIP712 {
     uint64 public immutable RECOVERY_DELAY;
 
     uint32 private _count;
-    mapping(uint32 household => Member) private _members;
+    /// @dev An array, not a mapping: adding an index is cheaper than hashing it.
+    Member[2 ** 32] private _members;
     mapping(uint32 household => address) private _owners;
     mapping(uint32 household => address) private _offers;
     mapping(uint32 household => Recovery) private _recoveries;
@@ -185,7 +186,7 @@ contract HouseholdRegistry is IHouseholdRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc IHouseholdRegistry
-    function standingOf(uint32 household, uint256 side)
+    function standingOf(uint32 household, uint8 side)
         external
         view
         returns (Standing standing, address signer, uint256 limitWh)
@@ -193,10 +194,8 @@ contract HouseholdRegistry is IHouseholdRegistry, AccessManaged, EIP712 {
         Member storage member = _members[household];
         signer = member.signer;
         limitWh = side == 0 ? member.exportLimitWh : member.importLimitWh;
-        if (!member.known) standing = Standing.Unknown;
-        else if (!member.active) standing = Standing.Suspended;
-        else if (signer == address(0)) standing = Standing.NoSigner;
-        else standing = Standing.Good;
+        if (member.active) standing = signer == address(0) ? Standing.NoSigner : Standing.Good;
+        else standing = member.known ? Standing.Suspended : Standing.Unknown;
     }
 
     /// @inheritdoc IHouseholdRegistry

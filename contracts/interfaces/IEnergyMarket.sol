@@ -34,9 +34,12 @@ interface IEnergyMarket {
         bytes32 evidence;
     }
 
-    /// @notice An order with its compact signature (EIP-2098).
+    /// @notice An order with its compact signature (EIP-2098), as it travels.
+    /// @param order its numbers in one word, as packOrder gives it, to save calldata:
+    /// | side | 32 limitPrice | 32 energyWh | 32 slot | 32 household |
     struct SignedOrder {
-        Order order;
+        uint256 order;
+        bytes32 evidence;
         bytes32 r;
         bytes32 vs;
     }
@@ -150,4 +153,6 @@ interface IEnergyMarket {
     function bookOf(uint32 slot) external view returns (uint64[] memory askWh, uint64[] memory bidWh);
     /// @notice The digest that a signer signs.
     function orderDigest(Order calldata order) external view returns (bytes32);
+    /// @notice The word in which an order's numbers travel.
+    function packOrder(Order calldata order) external pure returns (uint256);
 }

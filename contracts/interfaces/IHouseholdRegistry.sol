@@ -78,7 +78,7 @@ interface IHouseholdRegistry {
     /// @return signer the key whose signature is an order of this household
     /// @return limitWh the most energy of one order of this side: an ask's from the inverter (0 for a home
     /// without one), a bid's from the subscribed power
-    function standingOf(uint32 household, uint256 side)
+    function standingOf(uint32 household, uint8 side)
         external
         view
         returns (Standing standing, address signer, uint256 limitWh);

@@ -18,12 +18,47 @@ using Rows for Row global;
 using Accounts for Account global;
 using Results for Result global;
 
+/// @notice An order's numbers in one word of calldata: an order costs 0.5k gas less than with a word each.
+/// | side | 32 limitPrice | 32 energyWh | 32 slot | 32 household |
+/// The side takes all that is left, so that a word with anything beyond the fields has no valid side.
+library Orders {
+    function pack(
+        uint256 household_,
+        uint256 slot_,
+        uint256 energyWh_,
+        uint256 limitPrice_,
+        uint256 side_
+    ) internal pure returns (uint256) {
+        return household_ | (slot_ << 32) | (energyWh_ << 64) | (limitPrice_ << 96) | (side_ << 128);
+    }
+
+    function household(uint256 order) internal pure returns (uint32) {
+        return uint32(order);
+    }
+
+    function slot(uint256 order) internal pure returns (uint32) {
+        return uint32(order >> 32);
+    }
+
+    function energyWh(uint256 order) internal pure returns (uint256) {
+        return uint32(order >> 64);
+    }
+
+    function limitPrice(uint256 order) internal pure returns (uint256) {
+        return uint32(order >> 96);
+    }
+
+    function side(uint256 order) internal pure returns (uint256) {
+        return order >> 128;
+    }
+}
+
 library Rows {
     uint256 private constant ASK_SHIFT = 32;
-    uint256 private constant BID_SHIFT = 32 + 98;
+    uint256 private constant SIDE_BITS = 98;
     uint256 private constant CARRIED = 1 << 228;
 
-    function forSlot(uint32 slot_) internal pure returns (Row) {
+    function forSlot(uint256 slot_) internal pure returns (Row) {
         return Row.wrap(slot_);
     }
 
@@ -31,14 +66,17 @@ library Rows {
         return uint32(Row.unwrap(row));
     }
 
-    /// @dev Energy is 0 when the household has no order on this side: an order has at least 1 Wh.
-    function order(Row row, uint256 side)
-        internal
-        pure
-        returns (uint256 energyWh, uint256 limitPrice, uint256 prefixWh)
-    {
-        uint256 fields = Row.unwrap(row) >> (side == 0 ? ASK_SHIFT : BID_SHIFT);
-        return (fields & (2 ** 24 - 1), (fields >> 24) & (2 ** 32 - 1), (fields >> 56) & (2 ** 42 - 1));
+    /// @dev 0 when the household has no order on this side: an order has at least 1 Wh.
+    function energyWh(Row row, uint256 side) internal pure returns (uint256) {
+        return (Row.unwrap(row) >> _shift(side)) & (2 ** 24 - 1);
+    }
+
+    function limitPrice(Row row, uint256 side) internal pure returns (uint256) {
+        return (Row.unwrap(row) >> _shift(side) >> 24) & (2 ** 32 - 1);
+    }
+
+    function prefixWh(Row row, uint256 side) internal pure returns (uint256) {
+        return (Row.unwrap(row) >> _shift(side) >> 56) & (2 ** 42 - 1);
     }
 
     /// @dev Left the account's window of pending slots before it was settled.
@@ -52,12 +90,18 @@ library Rows {
         returns (Row)
     {
         uint256 fields = energy | (limit << 24) | (prefix << 56);
-        return Row.wrap(Row.unwrap(row) | (fields << (side == 0 ? ASK_SHIFT : BID_SHIFT)));
+        return Row.wrap(Row.unwrap(row) | (fields << _shift(side)));
     }
 
     function withCarried(Row row, bool value) internal pure returns (Row) {
         uint256 word = Row.unwrap(row);
         return Row.wrap(value ? word | CARRIED : word & ~CARRIED);
+    }
+
+    function _shift(uint256 side) private pure returns (uint256) {
+        unchecked {
+            return ASK_SHIFT + side * SIDE_BITS; // side is 0 or 1
+        }
     }
 }
 
