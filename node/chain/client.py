@@ -159,16 +159,15 @@ END_OF_BLOCK: Final = 2**31 - 1
 """An index after every log of a block."""
 
 
-def order_argument(signed: SignedOrder) -> tuple[object, ...]:
-    """A signed order as the contract's ABI takes it."""
+def order_argument(signed: SignedOrder) -> tuple[int, bytes, bytes, bytes]:
+    """A signed order as the contract takes it: its five numbers share one word of calldata."""
     order, signature = signed.order, signed.signature
     assert len(signature) == 64, len(signature)
-    terms = (
-        order.household,
-        order.slot,
-        int(order.side),
-        order.energy_wh,
-        order.limit_price,
-        order.evidence,
+    word = (
+        order.household
+        | order.slot << 32
+        | order.energy_wh << 64
+        | order.limit_price << 96
+        | order.side << 128
     )
-    return (terms, signature[:32], signature[32:])
+    return (word, order.evidence, signature[:32], signature[32:])
