@@ -57,6 +57,8 @@ class _Account:
 
 @dataclass(slots=True)
 class _Book:
+    """The orders of a slot that is not cleared yet."""
+
     slot: int
     orders: list[Order] = field(default_factory=list)
     depth_wh: dict[tuple[Side, int], int] = field(default_factory=dict)
@@ -98,7 +100,8 @@ class ReferenceMarket:
         self._households: dict[int, Household] = {}
         self._accounts: dict[int, _Account] = {}
         self._fees_units: dict[str, int] = {}
-        self._books: dict[int, _Book] = {}  # by ring index
+        self._books: dict[int, _Book] = {}  # by slot, until it is cleared
+        self._held: dict[tuple[int, Side], int] = {}  # slot by ring index and side of its book
         self._rows: dict[tuple[int, int], dict[Side, Order]] = {}  # by household, ring index
         self._results: dict[int, _Result] = {}
         self._events: list[MarketEvent] = []
@@ -121,14 +124,15 @@ class ReferenceMarket:
 
     def withdraw(self, household: int, amount_units: int) -> None:
         """The owner takes credit out, after its newest orders settled."""
-        self._next_block()
         account = self._account(household)
-        self._settle_newest(household, account)
-        if amount_units > account.balance_units:
+        balance = account.balance_units + self._lazy_proceeds_units(household, account)
+        if amount_units > balance:
             raise Refused(
-                f"household {household} has {account.balance_units} units, not {amount_units}",
+                f"household {household} has {balance} units, not {amount_units}",
                 reason="insufficient_balance",
             )
+        self._next_block()
+        self._settle_newest(household, account)
         account.balance_units -= amount_units
         self._events.append(Withdrawn(self._position(), household, amount_units))
 
@@ -218,7 +222,7 @@ class ReferenceMarket:
             account.pending.add(slot)
         else:
             account.carried.add(slot)
-        book = self._open_book(slot)
+        book = self._open_book(slot, order.side)
         depth_key = (order.side, order.limit_price)
         prefix_wh = book.depth_wh.get(depth_key, 0)
         book.depth_wh[depth_key] = prefix_wh + order.energy_wh
@@ -268,15 +272,16 @@ class ReferenceMarket:
             return Refusal.INSUFFICIENT_CREDIT
         return Refusal.NONE
 
-    def _open_book(self, slot: int) -> _Book:
-        """The slot's book. Reusing an old one first clears the slot that it held."""
-        index = slot % self.ring_slots
-        book = self._books.get(index)
-        if book is None or book.slot != slot:
-            if book is not None and book.slot not in self._results:
-                self._clear(book)
-            book = self._books[index] = _Book(slot)
-        return book
+    def _open_book(self, slot: int, side: Side) -> _Book:
+        """The slot's book. Each side of a book is used again by itself, which first clears the
+        slot that it held."""
+        key = (slot % self.ring_slots, side)
+        held = self._held.get(key)
+        if held != slot:
+            if held in self._books:
+                self._clear(self._books[held])
+            self._held[key] = slot
+        return self._books.setdefault(slot, _Book(slot))
 
     # Clearing and settlement
 
@@ -334,14 +339,15 @@ class ReferenceMarket:
         )
 
     def _clearable(self, slot: int, now_s: int) -> _Book:
-        book = self._books.get(slot % self.ring_slots)
-        if book is None or book.slot != slot:
+        book = self._books.get(slot)
+        if book is None:
             raise Refused(f"slot {slot} has no orders", reason="no_orders")
         if now_s < self.rules_at(slot).gate_closes_s(slot):
             raise Refused(f"the gate of slot {slot} is still open", reason="gate_still_open")
         return book
 
     def _clear(self, book: _Book) -> None:
+        del self._books[book.slot]
         cleared: Clearing = clear(book.orders)
         fills = {
             (order.household, order.side): filled
@@ -389,7 +395,7 @@ class ReferenceMarket:
         if held not in account.carried:
             return
         if held not in self._results:
-            self._clear(self._books[held % self.ring_slots])
+            self._clear(self._books[held])
         self._pay(household, account, held)
 
     def _pay(self, household: int, account: _Account, slot: int) -> None:
