@@ -226,6 +226,7 @@ class Evm:
         self._now = _Now()
         self._state = _State(AtomicDB(), self._now, Hash32(bytes(32)))
         self._accounts = self._state.accounts
+        self._created: list[Contract] = []
 
     @property
     def now_s(self) -> int:
@@ -260,6 +261,7 @@ class Evm:
             create_address=address,
         )
         self._run(message, contract, GAS_CREATION)
+        self._created.append(contract)
         return "0x" + address.hex()
 
     def send(
@@ -304,7 +306,7 @@ class Evm:
         if computation.is_error:
             if not isinstance(computation.error, Revert):
                 raise Exhausted(repr(computation.error))
-            raise Reverted(*contract.revert_reason(computation.output))
+            raise self._why(computation.output, contract)
         used = computation.get_gas_used() + GAS_TRANSACTION + intrinsic_gas
         refund = min(computation.get_gas_refund(), used // REFUND_QUOTIENT)
         logs = tuple(
@@ -312,6 +314,16 @@ class Evm:
             for address, topics, data in computation.get_log_entries()
         )
         return Done(computation.output, logs, used - refund)
+
+    def _why(self, output: bytes, contract: Contract) -> Reverted:
+        """A contract passes on what another that it called reverted with."""
+        if not output:
+            return Reverted("silence", ())
+        for known in (contract, *self._created):
+            name, values = known.revert_reason(output)
+            if name != "unknown":
+                return Reverted(name, values)
+        return Reverted("unknown", (output,))
 
 
 def _bytes(address: str) -> Address:
