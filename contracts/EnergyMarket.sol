@@ -12,7 +12,7 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {IEnergyMarket} from "./interfaces/IEnergyMarket.sol";
 import {IHouseholdRegistry} from "./interfaces/IHouseholdRegistry.sol";
 import {Clearing} from "./libraries/Clearing.sol";
-import {TickBook} from "./libraries/TickBook.sol";
+import {Level, TickBook} from "./libraries/TickBook.sol";
 import {Account, Accounts, Orders, Result, Results, Row, Rows} from "./libraries/Words.sol";
 
 /// @title A neighbourhood's double auction for metered energy
@@ -265,9 +265,9 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 version = _versionAt(slot);
         Rules storage rules = _rules[version];
         uint256 ringIndex = slot % RING_SLOTS;
-        Clearing.Outcome memory outcome = Clearing.clear(
-            _side(ringIndex, ASK).load(slot, rules.ticks), _side(ringIndex, BID).load(slot, rules.ticks)
-        );
+        (Level[] memory levels, uint256 count) =
+            TickBook.levels(_side(ringIndex, ASK), _side(ringIndex, BID), slot);
+        Clearing.Outcome memory outcome = Clearing.clear(levels, count);
         // Exact, because the tick size is even [4].
         uint256 price = outcome.matchedWh == 0
             ? 0
@@ -563,10 +563,12 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 ticks = _rulesAt(slot).ticks;
         askWh = new uint64[](ticks);
         bidWh = new uint64[](ticks);
-        uint256[] memory asks = _side(slot % RING_SLOTS, ASK).load(slot, ticks);
-        uint256[] memory bids = _side(slot % RING_SLOTS, BID).load(slot, ticks);
-        for (uint256 tick = 0; tick < ticks; ++tick) {
-            (askWh[tick], bidWh[tick]) = (uint64(asks[tick]), uint64(bids[tick]));
+        uint256 ringIndex = slot % RING_SLOTS;
+        (Level[] memory levels, uint256 count) =
+            TickBook.levels(_side(ringIndex, ASK), _side(ringIndex, BID), slot);
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 tick = levels[i].tick();
+            (askWh[tick], bidWh[tick]) = (uint64(levels[i].askWh()), uint64(levels[i].bidWh()));
         }
     }
 

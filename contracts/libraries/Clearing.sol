@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Level} from "./TickBook.sol";
+
 /// @title Uniform price, maximum volume, midpoint
 /// @notice The twin of `node/market/clearing.py`, over the ticks of one slot's book. Below, S(<=p) is the
 /// ask energy with limit at most p, D(>=p) the bid energy with limit at least p, and so on.
@@ -23,56 +25,55 @@ library Clearing {
     uint256 internal constant ASK = 0;
     uint256 internal constant BID = 1;
 
-    /// @param asks ask energy by tick
-    /// @param bids bid energy by tick, as long as `asks`
-    function clear(uint256[] memory asks, uint256[] memory bids) internal pure returns (Outcome memory outcome) {
+    /// @param levels the prices that occur in the book, ascending, in the first `count` places
+    function clear(Level[] memory levels, uint256 count) internal pure returns (Outcome memory outcome) {
         // Sums stay below 2^42 [1] and ticks below 2^8: nothing here can overflow.
         unchecked {
-            uint256 ticks = asks.length;
-            for (uint256 tick = 0; tick < ticks; ++tick) {
-                outcome.askWh += asks[tick];
-                outcome.bidWh += bids[tick];
+            (uint256 askWh, uint256 bidWh) = (0, 0);
+            for (uint256 i = 0; i < count; ++i) {
+                askWh += levels[i].askWh();
+                bidWh += levels[i].bidWh();
             }
-            if (outcome.askWh == 0 || outcome.bidWh == 0) return outcome;
+            (outcome.askWh, outcome.bidWh) = (askWh, bidWh);
+            if (askWh == 0 || bidWh == 0) return outcome;
+            uint256 matchedWh = 0;
             uint256 lo = type(uint256).max;
             uint256 hi = 0;
             uint256 asksBelow = 0; // S(<p)
-            uint256 bidsFrom = outcome.bidWh; // D(>=p)
-            for (uint256 tick = 0; tick < ticks; ++tick) {
-                uint256 ask = asks[tick];
-                uint256 bid = bids[tick];
-                if (ask | bid == 0) continue; // only prices that occur in the book
-                uint256 asksUpTo = asksBelow + ask;
-                uint256 bidsAbove = bidsFrom - bid;
+            uint256 bidsFrom = bidWh; // D(>=p)
+            for (uint256 i = 0; i < count; ++i) {
+                Level level = levels[i];
+                uint256 asksUpTo = asksBelow + level.askWh(); // S(<=p)
+                uint256 bidsAbove = bidsFrom - level.bidWh(); // D(>p)
                 uint256 tradable = asksUpTo < bidsFrom ? asksUpTo : bidsFrom;
-                if (tradable > outcome.matchedWh) outcome.matchedWh = tradable;
-                if (lo == type(uint256).max && asksUpTo >= bidsAbove) lo = tick;
-                if (bidsFrom >= asksBelow) hi = tick;
-                asksBelow = asksUpTo;
-                bidsFrom = bidsAbove;
+                if (tradable > matchedWh) matchedWh = tradable;
+                if (lo == type(uint256).max && asksUpTo >= bidsAbove) lo = level.tick();
+                if (bidsFrom >= asksBelow) hi = level.tick();
+                (asksBelow, bidsFrom) = (asksUpTo, bidsAbove);
             }
-            if (outcome.matchedWh == 0) return outcome;
-            outcome.doubledTick = lo + hi;
-            if (outcome.doubledTick % 2 == 0) _ration(asks, bids, outcome);
+            if (matchedWh == 0) return outcome;
+            (outcome.matchedWh, outcome.doubledTick) = (matchedWh, lo + hi);
+            if (outcome.doubledTick % 2 == 0) _ration(levels, count, outcome);
         }
     }
 
     /// @dev At most one side is rationed, and only at the price [5].
-    function _ration(uint256[] memory asks, uint256[] memory bids, Outcome memory outcome) private pure {
+    function _ration(Level[] memory levels, uint256 count, Outcome memory outcome) private pure {
         unchecked {
-            uint256 marginal = outcome.doubledTick / 2;
-            uint256 asksBelow = 0;
-            for (uint256 tick = 0; tick < marginal; ++tick) {
-                asksBelow += asks[tick];
+            uint256 price = outcome.doubledTick / 2;
+            uint256 askLeft = outcome.matchedWh; // less S(<price), what is left for the asks at it
+            uint256 bidLeft = outcome.matchedWh; // less D(>price)
+            Level marginal = Level.wrap(0); // stays empty if no order stands at the price
+            for (uint256 i = 0; i < count; ++i) {
+                Level level = levels[i];
+                if (level.tick() < price) askLeft -= level.askWh();
+                else if (level.tick() > price) bidLeft -= level.bidWh();
+                else marginal = level;
             }
-            uint256 bidsAbove = 0;
-            for (uint256 tick = marginal + 1; tick < bids.length; ++tick) {
-                bidsAbove += bids[tick];
-            }
-            if (outcome.matchedWh - asksBelow < asks[marginal]) {
-                (outcome.rationed, outcome.leftWh, outcome.totalWh) = (ASK, outcome.matchedWh - asksBelow, asks[marginal]);
-            } else if (outcome.matchedWh - bidsAbove < bids[marginal]) {
-                (outcome.rationed, outcome.leftWh, outcome.totalWh) = (BID, outcome.matchedWh - bidsAbove, bids[marginal]);
+            if (askLeft < marginal.askWh()) {
+                (outcome.rationed, outcome.leftWh, outcome.totalWh) = (ASK, askLeft, marginal.askWh());
+            } else if (bidLeft < marginal.bidWh()) {
+                (outcome.rationed, outcome.leftWh, outcome.totalWh) = (BID, bidLeft, marginal.bidWh());
             }
         }
     }

@@ -1,6 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+/// @notice What a slot's book holds at one tick, both sides: | 8 tick | 42 ask Wh | 42 bid Wh |
+type Level is uint256;
+
+using Levels for Level global;
+
+library Levels {
+    function pack(uint256 tick_, uint256 askWh_, uint256 bidWh_) internal pure returns (Level) {
+        return Level.wrap((tick_ << 84) | (askWh_ << 42) | bidWh_);
+    }
+
+    function tick(Level level) internal pure returns (uint256) {
+        return Level.unwrap(level) >> 84;
+    }
+
+    function askWh(Level level) internal pure returns (uint256) {
+        return (Level.unwrap(level) >> 42) & (2 ** 42 - 1);
+    }
+
+    function bidWh(Level level) internal pure returns (uint256) {
+        return Level.unwrap(level) & (2 ** 42 - 1);
+    }
+}
+
 /// @title One slot's book: energy by side and price tick
 /// @notice A book is used again for a later slot, so nothing in it is trusted without the slot tag, and no
 /// tick's energy without its bit.
@@ -12,6 +35,7 @@ library TickBook {
     uint256 private constant TICK_BITS = 42;
     uint256 private constant TICKS_PER_WORD = 6;
     uint256 private constant TICK_MASK = 2 ** TICK_BITS - 1;
+    uint256 private constant TICKS_OF_WORD = 2 ** TICKS_PER_WORD - 1;
     uint256 private constant WORDS = 38;
     uint256 private constant SLOT_SHIFT = 224;
 
@@ -55,19 +79,38 @@ library TickBook {
         }
     }
 
-    /// @notice A slot's energy by tick; reads only the words with an occupied tick.
-    function load(Side storage side, uint32 slot_, uint256 ticks) internal view returns (uint256[] memory energyWh) {
-        energyWh = new uint256[](ticks);
-        Marks marks = side.marks;
-        if (slot(marks) != slot_) return energyWh;
-        uint256 occupied = Marks.unwrap(marks) & (2 ** SLOT_SHIFT - 1);
-        for (uint256 first = 0; first < ticks; first += TICKS_PER_WORD) {
-            if ((occupied >> first) & (2 ** TICKS_PER_WORD - 1) == 0) continue;
-            uint256 fields = side.energies[first / TICKS_PER_WORD].fields;
-            for (uint256 tick = first; tick < first + TICKS_PER_WORD && tick < ticks; ++tick) {
-                if ((occupied >> tick) & 1 == 1) energyWh[tick] = fields & TICK_MASK;
-                fields >>= TICK_BITS;
+    /// @notice The occupied ticks of a slot, ascending; reads only the words that hold one.
+    /// @return found the levels, in the first `count` places
+    function levels(Side storage asks, Side storage bids, uint32 slot_)
+        internal
+        view
+        returns (Level[] memory found, uint256 count)
+    {
+        uint256 askBits = _occupied(asks, slot_);
+        uint256 bidBits = _occupied(bids, slot_);
+        found = new Level[](MAX_TICKS);
+        // At most 224 bits: the index stays below 38, the count at most 224.
+        unchecked {
+            for (uint256 index = 0; askBits | bidBits != 0; ++index) {
+                if ((askBits | bidBits) & TICKS_OF_WORD != 0) {
+                    uint256 askFields = askBits & TICKS_OF_WORD == 0 ? 0 : asks.energies[index].fields;
+                    uint256 bidFields = bidBits & TICKS_OF_WORD == 0 ? 0 : bids.energies[index].fields;
+                    for (uint256 i = 0; i < TICKS_PER_WORD; ++i) {
+                        uint256 askWh = (askBits >> i) & 1 == 0 ? 0 : (askFields >> (i * TICK_BITS)) & TICK_MASK;
+                        uint256 bidWh = (bidBits >> i) & 1 == 0 ? 0 : (bidFields >> (i * TICK_BITS)) & TICK_MASK;
+                        if (askWh | bidWh == 0) continue;
+                        found[count++] = Levels.pack(index * TICKS_PER_WORD + i, askWh, bidWh);
+                    }
+                }
+                askBits >>= TICKS_PER_WORD;
+                bidBits >>= TICKS_PER_WORD;
             }
         }
+    }
+
+    /// @dev A side's occupied ticks as bits; none if it holds another slot.
+    function _occupied(Side storage side, uint32 slot_) private view returns (uint256) {
+        Marks marks = side.marks;
+        return slot(marks) == slot_ ? Marks.unwrap(marks) & (2 ** SLOT_SHIFT - 1) : 0;
     }
 }
