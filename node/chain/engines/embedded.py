@@ -7,12 +7,14 @@ contracts and the client.
 
 from __future__ import annotations
 
-from typing import Any, Final
+import ast
+from typing import Any, Final, cast
 
 from eth.constants import GENESIS_DIFFICULTY, GENESIS_MIX_HASH, GENESIS_NONCE
 from eth.vm.forks.london import LondonVM
 from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.backends.pyevm.main import get_default_account_keys
+from eth_tester.exceptions import TransactionFailed
 from web3 import AsyncWeb3
 from web3.providers.async_base import AsyncBaseProvider
 from web3.providers.eth_tester import AsyncEthereumTesterProvider
@@ -84,9 +86,26 @@ class _Provider(AsyncEthereumTesterProvider):
         self._chain = backend.chain
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - web3's signature
-        """Stamp the block that a transaction is about to fill."""
+        """Stamp the block that a transaction is about to fill; answer a revert as real nodes do."""
         if method == "eth_sendRawTransaction":
             parent_s = self._chain.get_canonical_head().timestamp
             time_s = max(self.block_time_s, parent_s + 1)
             self._chain.header = self._chain.header.copy(timestamp=time_s)
-        return await super().make_request(method, params)
+        try:
+            return await super().make_request(method, params)
+        except TransactionFailed as failed:
+            return _reverted(failed)
+
+
+def _reverted(failed: TransactionFailed) -> RPCResponse:
+    """A revert with its data, which eth-tester only tells as the text of a bytes literal."""
+    message = str(failed)
+    error: dict[str, Any] = {"code": 3, "message": message}
+    try:
+        data = ast.literal_eval(message.removeprefix("execution reverted: "))
+    except (SyntaxError, ValueError):
+        pass  # a reason in words: the message has it
+    else:
+        if isinstance(data, bytes):
+            error["data"] = "0x" + data.hex()
+    return cast("RPCResponse", {"jsonrpc": "2.0", "id": 0, "error": error})
