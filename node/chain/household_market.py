@@ -1,0 +1,92 @@
+"""A market on a chain as one household's node meets it: orders out, events back."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from node.chain.client import MARKET, MarketClient
+from node.chain.relay import Relay
+from node.chain.rpc import Sender
+from node.clock import Clock
+from node.errors import Refused
+from node.model import EventPage, LogPosition, MarketRules, SignedOrder
+
+REMEMBERED: Final = 16
+"""Slots whose rules, and relayed orders whose fate, are remembered."""
+
+_WORDS: Final = {
+    "EnergyMarketAlreadyCleared": "already_cleared",
+    "EnergyMarketGateStillOpen": "gate_still_open",
+    "EnergyMarketNoOrders": "no_orders",
+}
+"""The contract's errors in the words that every market uses."""
+
+
+class ChainMarket:
+    """Implements ``node.ports.Market`` for one household.
+
+    Orders go to the relay, if there is one, and otherwise to the chain from the household's own
+    account, in a batch of one: so that a refusal is an event there too. An order handed over a
+    second time goes by itself: the relay has had its chance.
+    """
+
+    def __init__(
+        self, client: MarketClient, sender: Sender, clock: Clock, relay: Relay | None = None
+    ) -> None:
+        self._client = client
+        self._sender = sender
+        self._clock = clock
+        self._relay = relay
+        self._rules: dict[int, MarketRules] = {}
+        self._relayed: deque[SignedOrder] = deque(maxlen=REMEMBERED)
+
+    async def rules_at(self, slot: int) -> MarketRules:
+        """The rules of a slot. Once its gate has opened they are final, and not asked for again."""
+        known = self._rules.get(slot)
+        if known is not None:
+            return known
+        rules = await self._client.rules_at(slot)
+        if rules.gate_opens_s(slot) <= self._clock.now_s():
+            if len(self._rules) == REMEMBERED:
+                del self._rules[min(self._rules)]
+            self._rules[slot] = rules
+        return rules
+
+    async def submit(self, signed: SignedOrder) -> None:
+        """To the relay first; without one, when it is full, or the second time, to the chain."""
+        if self._relay is not None and signed not in self._relayed:
+            try:
+                self._relay.take(signed)
+            except Refused:
+                pass  # it is full, and says to submit directly
+            else:
+                self._relayed.append(signed)
+                return
+        await self._client.submit_batch(self._sender, [signed])
+
+    async def clear(self, slot: int) -> None:
+        """Clear a slot, after asking whether it still needs that: most nodes come too late, and
+        need not pay for a transaction to learn it.
+
+        The question is answered as of the last block, in which the gate may still be open when in
+        the next one it is not; so that answer alone is no reason not to try.
+        """
+        try:
+            await self._client.rpc.call(self._client.where.address, MARKET, "clear", slot)
+        except Refused as refusal:
+            if _WORDS.get(refusal.reason) != "gate_still_open":
+                raise _in_common_words(refusal) from refusal
+        try:
+            await self._client.clear(self._sender, slot)
+        except Refused as refusal:
+            raise _in_common_words(refusal) from refusal
+
+    async def events_after(self, position: LogPosition, household: int) -> EventPage:
+        """Every clearing, and what concerns the household, by the chain's own filter."""
+        return await self._client.events_after(position, household)
+
+
+def _in_common_words(refusal: Refused) -> Refused:
+    reason = _WORDS.get(refusal.reason, refusal.reason)
+    return Refused(refusal.message, reason=reason, next_step=refusal.next_step)
