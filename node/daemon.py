@@ -31,6 +31,7 @@ from node.market.strategies import MarketView, OwnOutcome, Strategy
 from node.meter.registers import energy_between
 from node.model import (
     Household,
+    MarketEvent,
     OrderAccepted,
     OrderRefused,
     OrderSettled,
@@ -212,7 +213,7 @@ class HouseholdNode:
         await self.follow()
         await self.resend()
 
-    def _project(self, event: object) -> None:
+    def _project(self, event: MarketEvent) -> None:
         if isinstance(event, SlotCleared):
             self._storage.add_clearing(event)
         elif isinstance(event, OrderAccepted | OrderRefused):

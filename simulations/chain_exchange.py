@@ -139,6 +139,7 @@ class ChainExchange:
             head - self._deployment.created_in_block,
             self._operator.transactions,
             self._operator.gas_used,
+            self._deployment.market,
         )
 
     async def close(self) -> None:

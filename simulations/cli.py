@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -121,7 +124,7 @@ def simulate(
     say(headline(outcome))
     for row in homes_rows(outcome):
         say(row)
-    _say_next(folder, outcome)
+    _say_next(folder, outcome, scenario.chain if "://" in scenario.chain else "")
 
 
 @click.command(
@@ -175,20 +178,31 @@ def _run(scenario: Scenario, folder: Path) -> RunOutcome:
         return asyncio.run(run_simulation(scenario, folder, view.watcher))
 
 
-def _say_next(folder: Path, outcome: RunOutcome) -> None:
+def _say_next(folder: Path, outcome: RunOutcome, url: str = "") -> None:
     busiest = max(outcome.flows, key=lambda flow: flow.traded_wh)
+    daisee = _command()
     looks = {
         f"{folder}/report.html": "the run in pictures: open it in a browser",
-        f"daisee slot --run {folder} {busiest.slot}": "why this price? the busiest slot's book",
-        f"daisee trades --run {folder}": "who bought and sold what",
-        f"daisee balance --run {folder}": "everybody's credit",
-        f"daisee audit --run {folder}": "recompute every slot, and compare",
+        f"{daisee} slot --run {folder} {busiest.slot}": "why this price? the busiest slot's book",
+        f"{daisee} trades --run {folder}": "who bought and sold what",
+        f"{daisee} balance --run {folder}": "everybody's credit",
+        f"{daisee} audit --run {folder}": "recompute every slot, and compare",
     }
+    if outcome.chain.engine == "anvil" and url:
+        live = f"{daisee} audit --rpc {url} --market {outcome.chain.market}"
+        looks[live] = "the same from the chain itself"
     width = max(map(len, looks))
     say()
     say("What to look at next:")
     for what, why in looks.items():
         say(f"  {what:<{width}}  {why}")
+
+
+def _command() -> str:
+    """How this very program can be typed again: not everybody has its folder on the PATH."""
+    if shutil.which("daisee"):
+        return "daisee"
+    return os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "daisee" else "daisee"
 
 
 def _next_run() -> Path:

@@ -58,12 +58,14 @@ class HomeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ChainUse:
-    """What the run asked of its chain. The reference market counts calls as transactions."""
+    """What the run asked of its chain. The reference market counts calls as transactions, and has
+    no ``market`` address."""
 
     engine: str
     blocks: int
     transactions: int
     gas_used: int
+    market: str = ""
 
 
 @dataclass(frozen=True, slots=True)

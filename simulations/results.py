@@ -81,7 +81,7 @@ def results_document(outcome: RunOutcome) -> dict[str, object]:
         "savings_eur": _savings_eur([home.savings_units for home in outcome.homes]),
         "energy_error_wh": outcome.energy_error_wh,
         "money_error_units": outcome.money_error_units,
-        "chain": asdict(outcome.chain),
+        "chain": {key: value for key, value in asdict(outcome.chain).items() if value != ""},
         "cpu_s": round(outcome.cpu_s, 3),
         "wall_s": round(outcome.wall_s, 3),
         "peak_rss_mb": round(outcome.peak_rss_mb, 1),

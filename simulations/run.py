@@ -1,5 +1,5 @@
-"""One run, from a scenario to its folder: ``results.json``, ``slots.jsonl``, ``report.html`` and
-the ledger that ``daisee slot``, ``trades``, ``balance`` and ``audit`` read.
+"""One run, from a scenario to its folder: ``results.json``, ``slots.jsonl``, ``report.html``, the
+ledger that ``daisee slot``, ``trades``, ``balance`` and ``audit`` read, and the scenario itself.
 
 The folder appears whole or not at all: everything is written beside it and moved at the end.
 """
@@ -38,7 +38,13 @@ from simulations.outcome import RunOutcome
 from simulations.profiles import HomeProfile, read_community, whole_slots
 from simulations.report import render_report
 from simulations.results import results_document
-from simulations.scenario import DEFAULT_SLOT_S, Scenario, parse_start
+from simulations.scenario import (
+    DEFAULT_SLOT_S,
+    DEFAULT_START,
+    Scenario,
+    parse_start,
+    scenario_text,
+)
 
 DAY_S: Final = 86_400
 DEFAULT_HOMES: Final = 8
@@ -102,21 +108,33 @@ async def simulate(scenario: Scenario, folder: Path, watcher: Watcher) -> RunOut
             chain=use,
             cpu_s=round(cpu_seconds() - began_cpu_s, 3),
             wall_s=round(wall_seconds() - began_wall_s, 3),
-            peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            peak_rss_mb=peak_rss_mb(),
         )
+        (draft / "scenario.toml").write_text(scenario_text(scenario, rules), encoding="utf-8")
         document = json.dumps(results_document(outcome), sort_keys=True, indent=2)
         (draft / "results.json").write_text(document + "\n", encoding="utf-8")
         (draft / "report.html").write_text(render_report(outcome), encoding="utf-8")
     return outcome
 
 
+def peak_rss_mb() -> float:
+    """The peak resident memory of the largest process of the run: this one, or one it started."""
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(who).ru_maxrss for who in processes) / 1024, 1)
+
+
 def homes_and_rules(scenario: Scenario) -> tuple[list[Home], MarketRules]:
     """The homes of a scenario, cut to whole slots of its span, and the rules they trade under."""
+    if scenario.data is not None and scenario.start is not None:
+        raise ConfigurationError(
+            "a first day is given, and load curves that begin when they begin",
+            next_step="leave out the start, or the data",
+        )
     if scenario.data is None:
         slot_s = scenario.slot_s or DEFAULT_SLOT_S
         profiles = generate_community(
             scenario.homes or DEFAULT_HOMES,
-            parse_start(scenario.start),
+            parse_start(scenario.start or DEFAULT_START),
             scenario.days or 1,
             slot_s,
             scenario.seed,

@@ -34,6 +34,7 @@ Every mistake is a ConfigurationError with the file and, where there is one, the
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -92,8 +93,8 @@ class StrategyChoice:
         """The strategy itself. Raises ConfigurationError for an unknown name or parameter."""
         try:
             return strategy_named(self.name, **self.parameters)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"strategy {self.name!r}: {error}") from error
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Scenario:
     data: Path | None = None
     homes: int | None = None
     days: int | None = None
-    start: str = DEFAULT_START
+    start: str | None = None
     strategy: StrategyChoice = field(default_factory=StrategyChoice)
     strategies: Mapping[str, StrategyChoice] = field(default_factory=dict)
 
@@ -165,6 +166,50 @@ def read_scenario(path: Path) -> Scenario:
     return _Reader(path, text).scenario(document)
 
 
+def scenario_text(scenario: Scenario, rules: MarketRules) -> str:
+    """A scenario with all its defaults filled in, as the file that repeats the run.
+
+    Load curves are named by their absolute path: the file is for this machine and its owner.
+    """
+    market = {
+        "slot": f"{rules.slot_s}s",
+        "gate": f"{rules.gate_s}s",
+        "floor_price": rules.grid.floor_price,
+        "cap_price": rules.grid.cap_price,
+        "tick_size": rules.grid.tick_size,
+        "network_fee": rules.network_fee,
+    }
+    homes: dict[str, object] = {"strategy": scenario.strategy.name}
+    asked = {"count": scenario.homes, "days": scenario.days}
+    homes |= {key: number for key, number in asked.items() if number is not None}
+    if scenario.data is None:
+        homes["start"] = scenario.start or DEFAULT_START
+    else:
+        homes["data"] = str(scenario.data.resolve())
+    top = {"title": scenario.title, "seed": scenario.seed, "chain": scenario.chain}
+    tariffs = {"feed_in": scenario.tariffs.feed_in, "retail": scenario.tariffs.retail}
+    tables: list[tuple[str, Mapping[str, object]]] = [
+        ("", top),
+        ("market", market),
+        ("tariffs", tariffs),
+        ("homes", homes),
+    ]
+    tables += [("homes.parameters", dict(scenario.strategy.parameters))]
+    for name, choice in scenario.strategies.items():
+        table = f"homes.of.{json.dumps(name, ensure_ascii=False)}"
+        tables.append((table, {"strategy": choice.name}))
+        tables.append((f"{table}.parameters", dict(choice.parameters)))
+    lines: list[str] = []
+    for name, entries in tables:
+        if name and entries:
+            lines += ["", f"[{name}]"]
+        # TOML's basic strings and numbers are written as JSON's are.
+        lines += [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def parse_chain(text: str) -> str:
     """An engine's name or a URL. Raises ConfigurationError for anything else."""
     if text in ENGINES or text.startswith(("http://", "https://")):
@@ -210,9 +255,10 @@ class _Reader:
             chosen["start"] = homes["start"]
         if "data" in homes:
             chosen["data"] = self._path.parent / str(homes["data"])
-        chosen["strategy"] = self._choice(homes)
+        chosen["strategy"] = self._choice(homes, DEFAULT_STRATEGY)
+        usual = str(homes.get("strategy", DEFAULT_STRATEGY))
         chosen["strategies"] = {
-            name: self._choice(self._table(table, "homes.of"))
+            name: self._choice(self._table(table, "homes.of"), usual)
             for name, table in self._mapping(homes.get("of", {})).items()
         }
         return replace(scenario, **chosen)  # type: ignore[arg-type] # each value was checked above
@@ -251,13 +297,14 @@ class _Reader:
             retail=self._number(tariffs, "retail", default.retail),
         )
 
-    def _choice(self, table: Mapping[str, object]) -> StrategyChoice:
+    def _choice(self, table: Mapping[str, object], usual: str) -> StrategyChoice:
+        """A table's strategy, or the usual one with the table's parameters."""
         parameters: dict[str, float] = {}
         for name, value in self._mapping(table.get("parameters", {})).items():
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise self._wrong(name, f"{name} = {value!r} is not a number")
             parameters[name] = value
-        choice = StrategyChoice(str(table.get("strategy", DEFAULT_STRATEGY)), parameters)
+        choice = StrategyChoice(str(table.get("strategy", usual)), parameters)
         self._checked(lambda _: choice.build(), None, "strategy")
         return choice
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from node.slots import iso_utc
@@ -60,37 +61,48 @@ def moments(outcome: RunOutcome) -> Iterator[str]:
         return
     first, last = traded[0], traded[-1]
     busiest = max(traded, key=lambda flow: flow.traded_wh)
-    yield (
-        f"{_clock(flows[0])}  Night. No sun: everybody draws from the supplier. Bids are on the"
-        " book, no asks; no price."
-    )
-    yield (
-        f"{_clock(first)}  The first roof has more than its home needs: {first.traded_wh} Wh go to"
-        f" neighbours at {_price(first)}."
-    )
-    scarce = [flow for flow in traded if flow.import_wh > flow.export_wh]
-    plenty = [flow for flow in traded if flow.export_wh > flow.import_wh]
-    if scarce:
-        yield (
-            f"{_clock(scarce[0])}  Local energy is scarce ({scarce[0].export_wh} Wh asked,"
-            f" {scarce[0].import_wh} Wh bid): the price is at its cap, {_price(scarce[0])}, still"
-            f" below the supplier's {cent_per_kwh(outcome.tariffs.retail):.1f} ct/kWh."
-        )
-    if plenty:
-        yield (
-            f"{_clock(plenty[0])}  Now there is more than all need: the price falls to"
-            f" {_price(plenty[0])}, still above the feed-in tariff of"
-            f" {cent_per_kwh(outcome.tariffs.feed_in):.1f} ct/kWh."
-        )
-    yield (
-        f"{_clock(busiest)}  The busiest quarter of an hour: {busiest.traded_wh} Wh change hands at"
-        f" {_price(busiest)}."
-    )
-    yield f"{_clock(last)}  The last trade of the day, {last.traded_wh} Wh at {_price(last)}."
+    scarce = next((flow for flow in traded if flow.import_wh > flow.export_wh), None)
+    plenty = next((flow for flow in traded if flow.export_wh > flow.import_wh), None)
+    told: dict[int, list[str]] = {}
 
+    def tell(flow: SlotFlow, sentence: str) -> None:
+        told.setdefault(flow.start_s, []).append(sentence)
 
-def _clock(flow: SlotFlow) -> str:
-    return iso_utc(flow.start_s)[11:16] + " UTC"
+    if not flows[0].pv_wh:
+        tell(
+            flows[0],
+            "Night. No sun: everybody draws from the supplier. There are bids on the book and no"
+            " asks, so there is no price.",
+        )
+    tell(
+        first,
+        "The first roof has more than its home needs:"
+        f" {first.traded_wh} Wh go to neighbours at {_price(first)}.",
+    )
+    if scarce is not None:
+        tell(
+            scarce,
+            f"Local energy is scarce ({scarce.export_wh} Wh asked, {scarce.import_wh} Wh bid): the"
+            f" price is high in its band, {_price(scarce)}, and still below the supplier's"
+            f" {cent_per_kwh(outcome.tariffs.retail):.1f} ct/kWh.",
+        )
+    if plenty is not None:
+        tell(
+            plenty,
+            f"Now there is more than all need: the price falls to {_price(plenty)}, and is still"
+            f" above the feed-in tariff of {cent_per_kwh(outcome.tariffs.feed_in):.1f} ct/kWh.",
+        )
+    tell(
+        busiest,
+        f"The busiest slot: {busiest.traded_wh} Wh change hands at {_price(busiest)}.",
+    )
+    tell(last, f"The last trade, {last.traded_wh} Wh at {_price(last)}.")
+    for start_s, sentences in sorted(told.items()):
+        yield textwrap.fill(
+            " ".join([iso_utc(start_s)[11:16] + " UTC ", *sentences]),
+            width=88,
+            subsequent_indent=" " * 11,
+        )
 
 
 def _price(flow: SlotFlow) -> str:

@@ -71,7 +71,7 @@ Exit codes:
   4  the meter is silent or cannot be used
   5  the chain is unreachable, or not the one agreed on
   6  the market or the operator refused
-  7  a check found that records differ, or problems
+  7  a check found a difference or a problem
   130  interrupted
 
 Results go to stdout, all else to stderr. With --json a command prints one document on stdout."""

@@ -58,7 +58,7 @@ def json_option(command: _F) -> _F:
         "--json",
         "as_json",
         is_flag=True,
-        help="Print one JSON document: integers, in the unit that their key names.",
+        help="Print one JSON document instead.",
     )(command)
 
 

@@ -70,17 +70,13 @@ def chain_section(outcome: RunOutcome) -> str:
 def reproduction_section(outcome: RunOutcome) -> str:
     """What it takes to get this very page again."""
     lead = say(
-        "The same homes, options, seed and version give the same orders, prices and fills. Every "
-        "order and its fill stand in slots.jsonl, beside this page.",
-        "Les mêmes foyers, options, graine et version donnent les mêmes ordres, prix et "
-        "affectations. Chaque ordre et ce qu'il a obtenu sont dans slots.jsonl, à côté de cette "
-        "page.",
+        "The same scenario and version give the same orders, prices and fills. The scenario "
+        "stands in scenario.toml, and every order with its fill in slots.jsonl, beside this page.",
+        "Le même scénario et la même version donnent les mêmes ordres, prix et affectations. Le "
+        "scénario est dans scenario.toml, chaque ordre et ce qu'il a obtenu dans slots.jsonl, à "
+        "côté de cette page.",
     )
-    chain = f" --chain {outcome.chain.engine}" if outcome.chain.engine in ENGINES else ""
-    command = name(
-        f"daisee simulate --homes {len(outcome.homes)} --seed {outcome.seed}"
-        f" --slot {outcome.slot_s}s{chain} …"
-    )
+    command = name("daisee simulate scenario.toml")
     entries = [
         (say("Seed", "Graine"), name(str(outcome.seed))),
         (say("Version", "Version"), name(outcome.version)),
