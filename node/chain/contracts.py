@@ -70,7 +70,11 @@ class Contract:
 def contract(name: str) -> Contract:
     """A contract of this project, or OpenZeppelin's AccessManager."""
     text = resources.files("node.chain").joinpath("artifacts", f"{name}.json").read_text()
-    artifact = json.loads(text)
+    return contract_of(name, json.loads(text))
+
+
+def contract_of(name: str, artifact: Mapping[str, Any]) -> Contract:
+    """A contract from what a compiler made of it: its ``abi`` and ``bytecode``."""
     abi: Abi = artifact["abi"]
     functions = {entry["name"]: _function(entry) for entry in abi if entry["type"] == "function"}
     errors = {

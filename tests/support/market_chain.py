@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from node.chain.bootstrap import ROLE_FUNCTIONS, Role, rules_argument
 from node.chain.client import order_argument
-from node.chain.contracts import Contract, contract
+from node.chain.contracts import Contract, contract, contract_of
 from node.chain.events import LogDecoder
 from node.chain.keys import Key, MarketSigner
 from node.model import BEFORE_ALL, MarketEvent, MarketRules, Order, SignedOrder
@@ -42,13 +42,11 @@ NO_SIGNATURE: Final = bytes(64)
 @cache
 def compiled(name: str) -> Contract:
     """A contract of the node, or what stands in for it."""
-    known = contract(name)
     folder = os.environ.get("DAISEE_TEST_ARTIFACTS")
     file = Path(folder, f"{name}.json") if folder else None
     if file is None or not file.exists():
-        return known
-    bytecode = json.loads(file.read_text())["bytecode"]
-    return replace(known, bytecode=bytes.fromhex(bytecode.removeprefix("0x")))
+        return contract(name)
+    return contract_of(name, json.loads(file.read_text()))
 
 
 @dataclass(slots=True)
@@ -115,6 +113,10 @@ class Community:
         return address
 
     # Talking to the contracts
+
+    def known(self, name: str) -> Contract:
+        """A contract as it was deployed here."""
+        return self._contracts[name]
 
     def send(self, name: str, function: str, *arguments: object, sender: str) -> Done:
         """A transaction to a contract by its name. Raises Reverted."""
