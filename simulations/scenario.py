@@ -240,9 +240,10 @@ class _Reader:
         tariffs = self._table(top.get("tariffs", {}), "tariffs")
         homes = self._table(top.get("homes", {}), "homes")
         scenario = Scenario(grid=self._grid(market), tariffs=self._tariffs(tariffs))
-        chosen: dict[str, object] = {key: top[key] for key in ("title", "seed") if key in top} | {
-            name: homes[key] for key, name in (("count", "homes"), ("days", "days")) if key in homes
-        }
+        chosen: dict[str, object] = {key: top[key] for key in ("title", "seed") if key in top}
+        for key, name in (("count", "homes"), ("days", "days")):
+            if key in homes:
+                chosen[name] = self._at_least(1, homes[key], key)
         if "network_fee" in market:
             chosen["network_fee"] = self._at_least(0, market["network_fee"], "network_fee")
         for key, name in (("slot", "slot_s"), ("gate", "gate_s")):
@@ -255,27 +256,28 @@ class _Reader:
             chosen["start"] = homes["start"]
         if "data" in homes:
             chosen["data"] = self._path.parent / str(homes["data"])
-        chosen["strategy"] = self._choice(homes, DEFAULT_STRATEGY)
+        chosen["strategy"] = self._choice(homes, DEFAULT_STRATEGY, "homes")
         usual = str(homes.get("strategy", DEFAULT_STRATEGY))
         chosen["strategies"] = {
-            name: self._choice(self._table(table, "homes.of"), usual)
+            name: self._choice(self._table(table, "homes.of", name), usual, f"homes.of.{name}")
             for name, table in self._mapping(homes.get("of", {})).items()
         }
         return replace(scenario, **chosen)  # type: ignore[arg-type] # each value was checked above
 
-    def _table(self, value: object, name: str) -> Mapping[str, object]:
+    def _table(self, value: object, name: str, home: str = "") -> Mapping[str, object]:
         """A table with known keys of the right types only."""
         table, known = self._mapping(value), _KEYS[name]
+        path = f"{name}.{home}" if home else name
         for key, entry in table.items():
             if key not in known:
                 where = f"[{name}]" if name else "the top of the file"
                 raise self._wrong(
-                    key, f"unknown key {key!r} in {where}", f"known keys: {', '.join(known)}"
+                    key, f"unknown key {key!r} in {where}", f"known keys: {', '.join(known)}", path
                 )
             right = known[key]
             if not isinstance(entry, right) or (right is int and isinstance(entry, bool)):
                 kind = {str: "text", int: "a whole number", dict: "a table"}[right]
-                raise self._wrong(key, f"{key} = {entry!r} is not {kind}")
+                raise self._wrong(key, f"{key} = {entry!r} is not {kind}", table=path)
         return table
 
     def _mapping(self, value: object) -> Mapping[str, object]:
@@ -297,15 +299,15 @@ class _Reader:
             retail=self._number(tariffs, "retail", default.retail),
         )
 
-    def _choice(self, table: Mapping[str, object], usual: str) -> StrategyChoice:
+    def _choice(self, table: Mapping[str, object], usual: str, path: str) -> StrategyChoice:
         """A table's strategy, or the usual one with the table's parameters."""
         parameters: dict[str, float] = {}
         for name, value in self._mapping(table.get("parameters", {})).items():
             if not isinstance(value, int | float) or isinstance(value, bool):
-                raise self._wrong(name, f"{name} = {value!r} is not a number")
+                raise self._wrong(name, f"{name} = {value!r} is not a number", table=path)
             parameters[name] = value
         choice = StrategyChoice(str(table.get("strategy", usual)), parameters)
-        self._checked(lambda _: choice.build(), None, "strategy")
+        self._checked(lambda _: choice.build(), None, "strategy", path)
         return choice
 
     def _number(self, table: Mapping[str, object], key: str, default: int) -> int:
@@ -322,19 +324,33 @@ class _Reader:
     def _duration(self, value: object, key: str) -> int:
         return self._checked(lambda text: parse_duration_s(str(text)), value, key)
 
-    def _checked(self, check: Callable[[str], _T], value: object, key: str) -> _T:
+    def _checked(self, check: Callable[[str], _T], value: object, key: str, table: str = "") -> _T:
         """What a check makes of a value; what it complains of, with this file and line."""
         try:
             return check(str(value))
         except ConfigurationError as error:
-            raise self._wrong(key, error.message, error.next_step) from error
+            raise self._wrong(key, error.message, error.next_step, table) from error
         except ValueError as error:
-            raise self._wrong(key, str(error)) from error
+            raise self._wrong(key, str(error), table=table) from error
 
-    def _wrong(self, key: str, message: str, next_step: str = "") -> ConfigurationError:
-        at_key = re.compile(rf"""(?:^|[\[{{,.])\s*["']?{re.escape(key)}["']?\s*[=\]]""")
-        line = next((i for i, text in enumerate(self._lines, 1) if at_key.search(text)), None)
+    def _wrong(
+        self, key: str, message: str, next_step: str = "", table: str = ""
+    ) -> ConfigurationError:
+        line = self._line_of(key, self._header_of(table)) or self._line_of(key, 1)
         return ConfigurationError(message, file=self._path, line=line, next_step=next_step)
+
+    def _line_of(self, key: str, first: int) -> int | None:
+        """Where a key is given a value, from a line on."""
+        at_key = re.compile(rf"""(?:^|[\[{{,.])\s*["']?{re.escape(key)}["']?\s*[=\]]""")
+        lines = enumerate(self._lines[first - 1 :], first)
+        return next((number for number, text in lines if at_key.search(text)), None)
+
+    def _header_of(self, table: str) -> int:
+        """The line of a table's header; the first of the file if it has none."""
+        headers = (re.sub(r"""["'\s\[\]]""", "", text) for text in self._lines)
+        wanted = re.sub(r"\s", "", table)
+        found = (number for number, header in enumerate(headers, 1) if header == wanted)
+        return next(found, 1) if wanted else 1
 
 
 def price_grid(floor_price: int, cap_price: int, tick_size: int) -> PriceGrid:
