@@ -11,7 +11,7 @@ import random
 import resource
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -171,13 +171,15 @@ async def open_exchange(scenario: Scenario, rules: MarketRules, clock: ManualClo
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A draft beside ``folder`` that becomes it on leaving, and vanishes on failure."""
+    """A draft beside ``folder`` that becomes it on leaving, and vanishes on failure, as do the
+    folders that were made for it."""
     if folder.exists():
         raise ConfigurationError(
             f"the output folder {folder} exists",
             next_step="name another one; nothing is ever overwritten",
         )
     draft = folder.parent / f".{folder.name}.part"
+    new_parents = [parent for parent in folder.parents if not parent.exists()]  # innermost first
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if draft.exists():
@@ -192,6 +194,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
         yield draft
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # somebody else may use them by now
+            for parent in new_parents:
+                parent.rmdir()
         raise
     draft.rename(folder)
 
