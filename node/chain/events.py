@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from node.chain.contracts import contract
+from node.chain.rpc import number
 from node.errors import ChainMismatch
 from node.model import (
     Deposited,
@@ -53,12 +54,12 @@ class LogDecoder:
         """
         events: list[MarketEvent] = []
         for log in logs:
-            topics = [bytes(topic) for topic in log["topics"]]
+            topics = [as_bytes(topic) for topic in log["topics"]]
             decoder = self._decoders.get(topics[0])
             if decoder is None:
                 continue
-            position = LogPosition(int(log["blockNumber"]), int(log["logIndex"]))
-            data = bytes(log["data"])
+            position = LogPosition(number(log["blockNumber"]), number(log["logIndex"]))
+            data = as_bytes(log["data"])
             words = [int.from_bytes(topic) for topic in topics[1:]]
             words += [int.from_bytes(data[i : i + 32]) for i in range(0, len(data), 32)]
             try:
@@ -126,6 +127,11 @@ def _deposited(position: LogPosition, words: list[int], _data: bytes) -> Deposit
 def _withdrawn(position: LogPosition, words: list[int], _data: bytes) -> Withdrawn:
     household, _, amount = words
     return Withdrawn(position, household, amount)
+
+
+def as_bytes(value: bytes | str) -> bytes:
+    """Bytes of an answer: some endpoints give them as such, others as hex text."""
+    return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
 
 
 def _signed(word: int) -> int:

@@ -25,7 +25,7 @@ async def http_rpc(url: str) -> AsyncIterator[Rpc]:
         request_kwargs={"timeout": ClientTimeout(total=REQUEST_TIMEOUT_S)},
         exception_retry_configuration=None,
     )
-    w3: AsyncWeb3[Any] = AsyncWeb3(provider)
+    w3: AsyncWeb3[Any] = AsyncWeb3(provider, middleware=[])
     try:
         yield await Rpc.connect(w3)
     finally:

@@ -16,7 +16,7 @@ from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientSession, TCPConnector
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
@@ -33,6 +33,7 @@ START_TRIES: Final = 100
 START_PAUSE_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 5.0
 
+MAX_CONNECTIONS: Final = 4
 GAS_PRICE: Final = 2 * 10**9
 FUNDER_BALANCE: Final = 10**30
 
@@ -93,8 +94,13 @@ class AnvilChain:
 
     @classmethod
     async def _connect(cls, url: str, funder: Key, process: Process | None) -> AnvilChain:
-        provider = AsyncHTTPProvider(url)
-        w3: AsyncWeb3[Any] = AsyncWeb3(provider)
+        provider = AsyncHTTPProvider(url, exception_retry_configuration=None)
+        # web3's own session opens a connection for each request.
+        connector = TCPConnector(limit=MAX_CONNECTIONS)
+        await provider.cache_async_session(
+            ClientSession(connector=connector, raise_for_status=True)
+        )
+        w3: AsyncWeb3[Any] = AsyncWeb3(provider, middleware=[])
         try:
             rpc = await _first_answer(w3, process)
             chain = cls(rpc, provider, funder, process)

@@ -64,7 +64,7 @@ class EmbeddedChain:
             vm_configuration=((0, LondonVM),),
         )
         provider = _Provider(backend, genesis_s)
-        return cls(await Rpc.connect(AsyncWeb3(provider)), provider, funder)
+        return cls(await Rpc.connect(AsyncWeb3(provider, middleware=[])), provider, funder)
 
     async def stamp(self, unix_s: int) -> None:
         """Give the next blocks this time, or one second more than their parent if that is later."""
