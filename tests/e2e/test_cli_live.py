@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -30,6 +31,7 @@ from node.model import (
     Side,
     SignedOrder,
 )
+from tests.support.homes import some_homes, write_homes
 from tests.support.honest_market import FEE_RULES, SCARCE, HonestMarket
 from tests.support.shared import CHECKOUT
 
@@ -172,6 +174,44 @@ def test_a_household_that_the_chain_does_not_know(live: LiveMarket) -> None:
     result = live.inspect("balance", "77")
     assert result.exit_code == 2
     assert "has no household '77'" in result.stderr
+
+
+def test_a_simulation_on_a_chain_can_be_looked_into_from_its_folder_and_from_the_chain(
+    live: LiveMarket, tmp_path: Path
+) -> None:
+    """Beside the market that is already there; a day later, because a chain does not go back."""
+    start_s = ((live.slot * RULES.slot_s) // 86_400 + 2) * 86_400
+    data = write_homes(tmp_path / "data", some_homes(3, 4), start_s=start_s)
+    folder = tmp_path / "run"
+    arguments = ["simulate", "--data", str(data), "--chain", live.url, "--out", str(folder)]
+    printed = CliRunner().invoke(cli, arguments)
+    assert printed.exit_code == 0, printed.output
+    facts = json.loads((folder / "results.json").read_text())["chain"]
+    assert f"audit --rpc {live.url} --market {facts['market']}" in printed.stdout
+    on_chain = LiveMarket(live.url, facts["market"], start_s // 900)
+    numbers = {f"home-{number}": str(number) for number in (1, 2, 3)}
+
+    def both(noun: str, *words: str) -> tuple[Any, Any]:
+        """What a command tells of the folder, with numbers for names, and what of the chain."""
+        of_run = CliRunner().invoke(cli, [noun, *words, "--json", "--run", str(folder)])
+        of_chain = on_chain.inspect(noun, *words, "--json")
+        assert of_run.exit_code == of_chain.exit_code == 0, of_chain.output
+        text = of_run.stdout
+        for name, number in numbers.items():
+            text = text.replace(f'"{name}"', f'"{number}"')
+        return json.loads(text), json.loads(of_chain.stdout)
+
+    for noun, words in (
+        ("audit", ()),
+        ("trades", ()),
+        ("balance", ()),
+        ("balance", ("2",)),
+        ("slot", (str(on_chain.slot + 1),)),
+    ):
+        of_run, of_chain = both(noun, *words)
+        assert of_run == of_chain
+    other = json.loads(live.inspect("trades", "--json").stdout)["trades"]
+    assert len(other) == 3  # the first market knows nothing of the second
 
 
 def test_an_address_without_a_market_is_not_the_chain_agreed_on(live: LiveMarket) -> None:
