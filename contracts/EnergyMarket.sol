@@ -43,6 +43,8 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
     uint16 private _newestVersion;
     // Arrays, not mappings: their types bound every index, and adding an index is cheaper than hashing it.
     Rules[2 ** 16] private _rules;
+    // Written through the pointers that _side returns, which slither does not follow.
+    // slither-disable-next-line uninitialized-state
     TickBook.Side[2 * RING_MAX] private _books;
     Household[2 ** 32] private _households;
     Result[2 ** 32] private _results;
@@ -98,6 +100,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
 
     /// @inheritdoc IEnergyMarket
     function submitBatch(SignedOrder[] calldata signedOrders) external {
+        // slither-disable-next-line uninitialized-local
         Terms memory terms; // of slot 0, whose gate is never open
         for (uint256 i = 0; i < signedOrders.length; ++i) {
             SignedOrder calldata signedOrder = signedOrders[i];
@@ -181,6 +184,8 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         if (side > BID || !terms.open) {
             return (paused() ? Refusal.Paused : side > BID ? Refusal.MalformedSide : Refusal.GateNotOpen, 0);
         }
+        // One question per order of a batch, to the neighbourhood's own registry, which only looks it up.
+        // slither-disable-next-line calls-loop
         (IHouseholdRegistry.Standing standing, address signer, uint256 limitWh) =
             REGISTRY.standingOf(Orders.household(order), uint8(side));
         if (standing != IHouseholdRegistry.Standing.Good) return (_refusalOf(standing), 0);
@@ -189,11 +194,15 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         unchecked {
             // A price below the floor wraps round to a tick far beyond the grid.
             uint256 aboveFloor = Orders.limitPrice(order) - terms.floorPrice;
+            // Multiplying back shows whether the division was exact.
+            // slither-disable-next-line divide-before-multiply
             tick = aboveFloor / terms.tickSize;
             if (tick >= terms.ticks || tick * terms.tickSize != aboveFloor) return (Refusal.PriceOffGrid, 0);
         }
         if (row.slot() == terms.slot && row.energyWh(side) != 0) return (Refusal.Duplicate, 0);
-        // Address 0 stands for a failed recovery; a standing is good only with another signer.
+        // Address 0 stands for a failed recovery, so its reason need not be looked at: a standing is good
+        // only with another signer.
+        // slither-disable-next-line unused-return
         (address recovered,,) =
             ECDSA.tryRecover(_digest(terms.domain, signedOrder), signedOrder.r, signedOrder.vs);
         if (recovered != signer) refusal = Refusal.WrongSignature;
@@ -269,6 +278,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
             TickBook.levels(_side(ringIndex, ASK), _side(ringIndex, BID), slot);
         Clearing.Outcome memory outcome = Clearing.clear(levels, count);
         // Exact, because the tick size is even [4].
+        // slither-disable-next-line divide-before-multiply
         uint256 price = outcome.matchedWh == 0
             ? 0
             : rules.floorPrice + outcome.doubledTick * (uint256(rules.tickSize) / 2);
@@ -418,6 +428,8 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
 
     /// @inheritdoc IEnergyMarket
     /// @dev A permit that somebody else carried first must not stop the deposit: the allowance decides.
+    // The credit is one of ours, and nonReentrant bars the way back besides.
+    // slither-disable-next-line reentrancy-benign
     function depositWithPermit(uint32 household, uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
         external
         nonReentrant
@@ -449,6 +461,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
 
     /// @dev Balances fit 96 bits because the credit's whole supply does [2].
     function _deposit(uint32 household, uint256 amount) private {
+        // slither-disable-next-line unused-return
         REGISTRY.ownerOf(household); // reverts for a number that was not given out
         CREDIT.safeTransferFrom(msg.sender, address(this), amount);
         Account account = _households[household].account;
@@ -491,6 +504,8 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 cap = uint256(rules.floorPrice) + (uint256(rules.ticks) - 1) * rules.tickSize;
         if (cap > type(uint32).max) revert EnergyMarketBadRules("cap price");
         if (rules.networkFee != 0 && rules.feeRecipient == address(0)) revert EnergyMarketBadRules("fee recipient");
+        // Rounded down on purpose: quarters of the ring in whole slots [7].
+        // slither-disable-next-line divide-before-multiply
         int256 quarter = int256((RING_SLOTS / 4) * SLOT_SECONDS);
         if (rules.gateOffset < -quarter || rules.gateOffset > quarter) revert EnergyMarketBadRules("gate offset");
         if (rules.gateSeconds == 0 || int256(uint256(rules.gateSeconds)) > quarter) {

@@ -165,6 +165,8 @@ contract HouseholdRegistry is IHouseholdRegistry, AccessManaged, EIP712 {
     function stopRecovery(uint32 household) external onlyKnown(household) {
         if (_recoveries[household].newOwner == address(0)) revert HouseholdRegistryNoRecovery(household);
         if (msg.sender != _owners[household]) {
+            // The delay that follows is of no interest: an operator with a delayed role is not allowed now.
+            // slither-disable-next-line unused-return
             (bool allowed,) =
                 IAccessManager(authority()).canCall(msg.sender, address(this), this.startRecovery.selector);
             if (!allowed) revert HouseholdRegistryNotOwner(household, msg.sender);
