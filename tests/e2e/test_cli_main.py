@@ -73,10 +73,12 @@ def test_each_command_says_of_itself_what_the_list_says_has_an_example_and_json(
     command = getattr(import_module(module), attribute)
     assert command.name == name
     assert command.short_help == COMMANDS[name].short_help
-    text = CliRunner().invoke(cli, [name, "-h"]).stdout
-    assert text.count("Example:") == 1
-    assert f"  daisee {name}" in text
-    assert "--json" in text
+    verbs = list(command.commands) if isinstance(command, click.Group) else []
+    for words in [[name, verb] for verb in verbs] or [[name]]:
+        text = CliRunner().invoke(cli, [*words, "-h"]).stdout
+        assert text.count("Example:") == 1
+        assert f"  daisee {' '.join(words)}" in text
+        assert "--json" in text
 
 
 def test_the_version() -> None:
