@@ -99,6 +99,7 @@ class HouseholdNode:
         self._last_reading = storage.last_reading()
         self._outcomes: deque[OwnOutcome] = deque(maxlen=OUTCOMES_KEPT)
         self._unsettled_wh: dict[tuple[int, int], int] = {}  # by slot and side
+        self._unanswered = {(s.order.slot, s.order.side) for s, _ in storage.open_intents()}
         self._remember_own_trades()
 
     async def start(self) -> None:
@@ -170,9 +171,10 @@ class HouseholdNode:
             return
         with self._storage.transaction():
             prepared = [self._outbox.prepare(order) for order in orders]
-        for signed in prepared:
-            order = signed.order
+        for order in (signed.order for signed in prepared):
             self._unsettled_wh[order.slot, order.side] = order.energy_wh
+            self._unanswered.add((order.slot, order.side))
+        for signed in prepared:
             await self._market.submit(signed)
             self._outbox.sent(signed)
             self.counters.orders_sent += 1
@@ -222,6 +224,7 @@ class HouseholdNode:
             known = self._outbox.observe(event)
             if isinstance(event, OrderAccepted):
                 self.counters.orders_accepted += 1
+                self._unanswered.discard((event.slot, event.side))
                 if not known:
                     log.warning("order_unknown_here slot=%d side=%s", event.slot, event.side.word)
         elif isinstance(event, OrderSettled) and event.household == self.household.number:
@@ -231,15 +234,16 @@ class HouseholdNode:
 
     async def _give_up_late_orders(self) -> None:
         """What the chain has not accepted by the end of its gate is never sent again."""
-        if not self._unsettled_wh:
+        if not self._unanswered:
             return
         now_s = self._clock.now_s()
-        newest = max(slot for slot, _ in self._unsettled_wh)
+        newest = max(slot for slot, _ in self._unanswered)
         rules = await self._market.rules_at(newest)
         closed = slot_at(now_s - rules.gate_offset_s - rules.gate_s, rules.slot_s) - 1
         for signed, reason in self._outbox.expire(closed):
             order = signed.order
             self._unsettled_wh.pop((order.slot, order.side), None)
+            self._unanswered.discard((order.slot, order.side))
             self.counters.orders_given_up += 1
             log.warning(
                 "order_given_up slot=%d side=%s reason=%s", order.slot, order.side.word, reason
@@ -251,7 +255,7 @@ class HouseholdNode:
     def _remember_own_trades(self) -> None:
         """After a restart: what strategies look back on, and which orders are still under way."""
         recent = self._storage.recent_clearings(OUTCOMES_KEPT)
-        if not recent and not self._storage.open_intents():
+        if not recent and not self._unanswered:
             return
         for trade in self._storage.own_trades(recent[0].slot if recent else None):
             order = trade.order

@@ -94,7 +94,7 @@ class IntentStorage(Protocol):
         ...
 
     def set_intent_state(self, slot: int, side: int, state: IntentState, reason: str = "") -> None:
-        """Move an order on."""
+        """Move an order on. Raises ValueError if there is no such order."""
         ...
 
     def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:

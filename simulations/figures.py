@@ -17,7 +17,7 @@ from node.market.history import SlotRecord, completed, rebuild
 from node.model import MarketRules, RulesScheduled, Side
 from node.slots import slot_start_s
 from node.store import LedgerDatabase
-from simulations.neighbourhood import Home, Member, slot_energies
+from simulations.neighbourhood import Member
 from simulations.outcome import HomeOutcome, SlotFlow, Tariffs, TradeLine
 
 SLOTS_AT_ONCE: Final = 2_000
@@ -120,13 +120,13 @@ def records_of(ledger: LedgerDatabase, rules: MarketRules, slots: range) -> Iter
             yield SlotRecord(slot, rules) if record is None else completed(record)
 
 
-def metering_error_wh(members: Sequence[Member], slot_s: int) -> int:
+def metering_error_wh(members: Sequence[Member]) -> int:
     """By how much closed slots differ from the load curves, over all homes: 0, or Wh were lost."""
     error = 0
     for member in members:
-        imports, exports = slot_energies(member.home.profile, slot_s)
         totals = member.storage.totals()
-        error += abs(totals.import_wh - sum(imports)) + abs(totals.export_wh - sum(exports))
+        error += abs(totals.import_wh - sum(member.import_wh))
+        error += abs(totals.export_wh - sum(member.export_wh))
     return error
 
 
@@ -146,20 +146,19 @@ def money_error_units(
     return error
 
 
-def flows_of(homes: Sequence[Home], figures: Figures, slots: range) -> tuple[SlotFlow, ...]:
+def flows_of(members: Sequence[Member], figures: Figures, slots: range) -> tuple[SlotFlow, ...]:
     """The whole neighbourhood, slot by slot."""
     slot_s = figures.rules.slot_s
-    per_slot = slot_s // homes[0].profile.step_s
+    per_slot = slot_s // members[0].home.profile.step_s
     sums = [[0, 0, 0, 0] for _ in slots]
-    for home in homes:
-        profile = home.profile
-        imports, exports = slot_energies(profile, slot_s)
+    for member in members:
+        profile = member.home.profile
         for i, row in enumerate(sums):
             steps = slice(i * per_slot, (i + 1) * per_slot)
             row[0] += sum(profile.load_wh[steps])
             row[1] += sum(profile.pv_wh[steps])
-            row[2] += imports[i]
-            row[3] += exports[i]
+            row[2] += member.import_wh[i]
+            row[3] += member.export_wh[i]
     return tuple(
         SlotFlow(
             slot=slot,
@@ -180,7 +179,7 @@ def home_outcome(member: Member, figures: Figures, tariffs: Tariffs) -> HomeOutc
     """One home over the run. Its saving is against buying all from, and selling all to, the
     supplier."""
     profile = member.home.profile
-    imports, exports = slot_energies(profile, figures.rules.slot_s)
+    import_wh, export_wh = sum(member.import_wh), sum(member.export_wh)
     trade = figures.traded[member.node.household.number]
     saved_buying = trade.bought_wh * tariffs.retail - trade.paid_units
     gained_selling = trade.earned_units - trade.sold_wh * tariffs.feed_in
@@ -190,9 +189,9 @@ def home_outcome(member: Member, figures: Figures, tariffs: Tariffs) -> HomeOutc
         strategy=member.home.strategy.name,
         load_wh=load_wh,
         pv_wh=sum(profile.pv_wh),
-        own_use_wh=load_wh - sum(imports),
-        import_wh=sum(imports),
-        export_wh=sum(exports),
+        own_use_wh=load_wh - import_wh,
+        import_wh=import_wh,
+        export_wh=export_wh,
         bought_wh=trade.bought_wh,
         sold_wh=trade.sold_wh,
         paid_units=trade.paid_units,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -73,12 +74,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A home that was admitted: its node, its database, and the credit it started with."""
+    """A home that was admitted: its node, its database, the credit it started with, and what its
+    meter is known to count in each slot."""
 
     home: Home
     node: HouseholdNode
     storage: NodeDatabase
     deposit_units: int
+    import_wh: array[int]
+    export_wh: array[int]
 
 
 class SharedMarket:
@@ -227,7 +231,7 @@ class Neighbourhood:
         )
         await node.start()
         deposit_units = sum(imports) * (rules.grid.cap_price + rules.network_fee)
-        return Member(home, node, storage, deposit_units)
+        return Member(home, node, storage, deposit_units, imports, exports)
 
     async def _clear(self, slot: int) -> SlotCleared | None:
         """Every node would try after a jitter of its own; the first one does it for all."""
@@ -282,13 +286,13 @@ class Neighbourhood:
 _CLOSE, _ORDER, _CLEAR = range(3)
 
 
-def slot_energies(profile: HomeProfile, slot_s: int) -> tuple[list[int], list[int]]:
+def slot_energies(profile: HomeProfile, slot_s: int) -> tuple[array[int], array[int]]:
     """A home's import and export in each slot, in Wh: per step first, then summed."""
     per_slot = slot_s // profile.step_s
     nets = [load - pv for load, pv in zip(profile.load_wh, profile.pv_wh, strict=True)]
     starts = range(0, len(nets), per_slot)
-    imports = [sum(max(net, 0) for net in nets[i : i + per_slot]) for i in starts]
-    exports = [sum(max(-net, 0) for net in nets[i : i + per_slot]) for i in starts]
+    imports = array("q", (sum(max(net, 0) for net in nets[i : i + per_slot]) for i in starts))
+    exports = array("q", (sum(max(-net, 0) for net in nets[i : i + per_slot]) for i in starts))
     return imports, exports
 
 

@@ -43,12 +43,16 @@ class Outbox:
         by the end of the gate expires, with the last reason heard.
         """
         key = (event.slot, event.side)
+        if isinstance(event, OrderAccepted):
+            try:
+                self._storage.set_intent_state(*key, IntentState.ACCEPTED)
+            except ValueError:
+                return False
+            self._refusals.pop(key, None)
+            return True
         if self._storage.intent(*key) is None:
             return False
-        if isinstance(event, OrderAccepted):
-            self._storage.set_intent_state(*key, IntentState.ACCEPTED)
-            self._refusals.pop(key, None)
-        elif event.reason is not Refusal.DUPLICATE:
+        if event.reason is not Refusal.DUPLICATE:
             self._refusals[key] = event.reason
         return True
 

@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from node.errors import ConfigurationError, Disagreement
 from node.model import (
+    BEFORE_ALL,
     LogPosition,
     OrderSettled,
     RegisterReading,
@@ -141,6 +142,8 @@ class NodeDatabase:
         self._one = connection.one
         self._recent: deque[SlotCleared] = deque(maxlen=RECENT_CLEARINGS)
         self._recent_holds_at = -1
+        self._cursor = BEFORE_ALL
+        self._cursor_holds_at = -1
 
     @classmethod
     def open(cls, path: Path | None) -> NodeDatabase:
@@ -231,13 +234,17 @@ class NodeDatabase:
 
     def cursor(self) -> LogPosition:
         """Up to where events were projected; BEFORE_ALL in a new database."""
-        row = self._one(_CURSOR)
-        assert row is not None
-        return LogPosition(*row)
+        if self._cursor_holds_at != self._connection.rollbacks:
+            row = self._one(_CURSOR)
+            assert row is not None
+            self._cursor = LogPosition(*row)
+            self._cursor_holds_at = self._connection.rollbacks
+        return self._cursor
 
     def set_cursor(self, position: LogPosition) -> None:
         """Remember it, in the transaction that stored those events."""
         self._execute(_SET_CURSOR, (position.block, position.index))
+        self._cursor, self._cursor_holds_at = position, self._connection.rollbacks
 
     def add_clearing(self, cleared: SlotCleared) -> None:
         """Project a clearing; the same one again changes nothing. Raises Disagreement if the slot
