@@ -46,6 +46,9 @@ KIND: Final = "tasmota"
 
 OWN_COUNTER_NOTE: Final = "ENERGY.Total is Tasmota's own counter, not the meter's index: not used"
 
+MAX_CHANNELS: Final = 16
+"""Elements of a list; no device has more than 8 channels."""
+
 _PREFIXES: Final = frozenset({"tele", "stat"})
 _READINGS: Final = frozenset({"SENSOR", "STATUS8", "STATUS10"})
 
@@ -185,7 +188,7 @@ def _counter(
             return None
         case [first, *_] if lists is ListMeaning.TOTAL_FIRST:
             return labels.energy_wh(label, first, KWH)
-        case [*parts]:
+        case [*parts] if len(parts) <= MAX_CHANNELS:
             return total(
                 labels.energy_wh(f"{label}.{index}", part, KWH) for index, part in enumerate(parts)
             )
@@ -197,7 +200,7 @@ def _power(energy: dict[str, JsonValue], labels: Labels) -> Fraction | None:
     match energy.get("Power"):
         case None if "Power" not in energy:
             return None
-        case [*parts]:
+        case [*parts] if len(parts) <= MAX_CHANNELS:
             return total(
                 labels.power(f"ENERGY.Power.{index}", part) for index, part in enumerate(parts)
             )

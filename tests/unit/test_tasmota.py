@@ -125,8 +125,10 @@ def test_a_bad_total_is_refused_and_the_power_stays(value: object) -> None:
     assert all(refusal.reason.startswith("ENERGY.Total") for refusal in refusals_of(decoded))
 
 
-def test_an_empty_list_says_nothing() -> None:
+def test_a_list_of_no_channels_or_of_too_many_says_nothing() -> None:
     assert energy(Total=[], Power=3).import_wh is None
+    (frame,) = frames_of(sensor({"ENERGY": {"Total": [1] * 17, "Power": [1] * 17}}))
+    assert (frame.import_wh, frame.power_w, frame.complete) == (None, None, False)
 
 
 @pytest.mark.parametrize(
