@@ -136,7 +136,7 @@ def anvil(*, tracing: bool = False) -> Iterator[Chain]:
     )
     if tracing:
         options = options.replace("--prune-history", "--steps-tracing")
-    process = subprocess.Popen([str(find_anvil()), *options.split()])  # noqa: S603 - ours
+    process = subprocess.Popen([str(find_anvil()), *options.split()])
     try:
         yield _first_answer(port, process)
     finally:
@@ -264,7 +264,7 @@ class Measurement:
     def __init__(self, market: Market) -> None:
         self.market = market
         self.figures: dict[str, int] = {}
-        self._rng = random.Random(7)  # noqa: S311 - the same book every time is the point
+        self._rng = random.Random(7)
         self._slot = FIRST_SLOT
 
     def run(self) -> dict[str, int]:
