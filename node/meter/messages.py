@@ -53,6 +53,7 @@ WATT_MINUTE: Final = Fraction(1, 60)
 
 _NOT_A_NUMBER: Final = Decimal("NaN")
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -68,6 +69,9 @@ def parse_json(payload: bytes, limit: int = MAX_MESSAGE_BYTES) -> JsonValue | Re
     """
     if len(payload) > limit:
         return refused(f"{len(payload)} bytes; a message has {limit} at most", payload)
+    if _is_deep(payload):
+        # Before the parser sees it: how deep that can go is the whole process's business.
+        return refused(f"nested deeper than {MAX_DEPTH}", payload)
     try:
         value: JsonValue = json.loads(
             payload.decode("utf-8"),
@@ -78,8 +82,6 @@ def parse_json(payload: bytes, limit: int = MAX_MESSAGE_BYTES) -> JsonValue | Re
         )
     except UnicodeDecodeError:
         return refused("not UTF-8 text", payload)
-    except RecursionError:
-        return refused(f"nested deeper than {MAX_DEPTH}", payload)
     except ValueError as error:
         return refused(f"not JSON: {error}", payload)
     fault = _fault(value)
@@ -243,6 +245,20 @@ def _number(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:
         return _NOT_A_NUMBER
+
+
+def _is_deep(payload: bytes) -> bool:
+    """Whether brackets outside of strings open more often than a document may nest."""
+    depth = 0
+    for token in _BRACKETS.finditer(payload):
+        mark = token[0]
+        if mark in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH + 1:
+                return True
+        elif mark in (b"]", b"}"):
+            depth -= 1
+    return False
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
