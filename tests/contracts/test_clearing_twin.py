@@ -40,7 +40,7 @@ HOUSEHOLDS: Final = 15
 ACCOUNT_UNITS: Final = 2**64
 """Pays for the largest bid at the largest price and fee, many times over."""
 
-BOOKS: Final = 500
+BOOKS: Final = int(os.environ.get("DAISEE_TWIN_BOOKS", "500"))
 BOOKS_OF_THE_CAMPAIGN: Final = 10_000
 SHARES: Final = 10
 """Tests among which the books are divided, so that they can run side by side."""

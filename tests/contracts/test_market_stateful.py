@@ -104,7 +104,7 @@ wild_orders = st.lists(
         st.sampled_from((*MEMBERS, *MEMBERS, STRANGER)),
         st.sampled_from(Side),
         st.sampled_from((1, 1, 2, 2, 3, 5, 20, 0, 21, 2**24)),
-        st.sampled_from((7, 10, 12, 12, 12, 16, 16, 16, 20, 13, 2**32 - 1)),
+        st.sampled_from((12, 12, 12, 16, 16, 16, 7, 8, 10, 13, 18, 18, 20, 24, 2**32 - 1)),
         st.integers(0, 7),
         st.sampled_from((False, False, False, False, True)),
     ),
@@ -167,12 +167,19 @@ class MarketLife(RuleBasedStateMachine):
         self._trade(self._slot_after(after), orders, healed=healed)
 
     @precondition(lambda self: self.known)
-    @rule(which=st.integers(0, 7), orders=good_orders)
-    def trade_when_the_ring_comes_round(self, which: int, orders: GoodOrders) -> None:
-        """A slot that uses the book and the rows of an earlier one again."""
+    @rule(
+        which=st.integers(0, 7),
+        orders=good_orders,
+        sides=st.sampled_from((tuple(Side), tuple(Side), (Side.ASK,), (Side.BID,))),
+    )
+    def trade_when_the_ring_comes_round(
+        self, which: int, orders: GoodOrders, sides: tuple[Side, ...]
+    ) -> None:
+        """A slot that uses an earlier one's book and rows again, or one side of the book alone."""
         old = self.known[-1 - which % len(self.known)]
         ahead = (old - self.twin.now_s // DAY_S) % RING
-        self._trade(self._slot_after(ahead + 1), orders, healed=True)
+        some = [order for order in orders if order[1] in sides]
+        self._trade(self._slot_after(ahead + 1), some, healed=True)
 
     @rule(after=days, again=days)
     def trade_and_forget(self, after: int, again: int) -> None:
@@ -198,6 +205,9 @@ class MarketLife(RuleBasedStateMachine):
         self._heal()
         for slot in (slots[0], slots[-1]) if slots else ():
             self._submit(self._book(slot, orders), [False] * len(orders))
+        self.twin.now_s += DAY_S
+        if slots and slots[-1] in self.known:
+            self.settle_an_old_slot(self.known[::-1].index(slots[-1]), sorted(MEMBERS))
 
     @rule(after=st.sampled_from((0, 0, 1)), orders=wild_orders, alone=st.booleans())
     def submit_anything(self, *, after: int, orders: WildOrders, alone: bool) -> None:
@@ -216,9 +226,10 @@ class MarketLife(RuleBasedStateMachine):
     @precondition(lambda self: self.known)
     @rule(which=st.integers(0, 30), households=st.lists(numbers, max_size=4))
     def settle_an_old_slot(self, which: int, households: list[int]) -> None:
-        """In any order of slots, also twice, also before the gate closes, also for nobody."""
+        """In any order of slots, also before the gate closes, also for nobody, and always again."""
         slot = self.known[-1 - which % len(self.known)]
-        self._note(self.twin.settle(slot, households))
+        for _ in range(2):
+            self._note(self.twin.settle(slot, households))
         self.touched.add(slot)
 
     @precondition(lambda self: self.known)
@@ -267,7 +278,10 @@ class MarketLife(RuleBasedStateMachine):
 
     @rule(ahead=st.sampled_from((0, 1, 2, 3, 66, 130)), rules=rulebooks)
     def schedule_rules(self, ahead: int, rules: MarketRules) -> None:
+        """What was ordered before settles under the rules of its own slot."""
         self.twin.schedule(self.twin.now_s // DAY_S + ahead, rules)
+        if self.known:
+            self.settle_an_old_slot(0, sorted(MEMBERS))
 
     @rule(orders=wild_orders)
     def pause_and_resume(self, orders: WildOrders) -> None:
@@ -342,7 +356,7 @@ class MarketLife(RuleBasedStateMachine):
         slots = self._open_slots()
         today = self.twin.now_s // DAY_S
         some = [slots[0], slots[-1], slots[len(slots) // 2]] if slots else []
-        return [*some, *some, today - 2, today + 70]
+        return [*some, *some, today - 1, today - 2, today + 70]
 
     def _submit(self, book: list[Order], stale: list[bool]) -> None:
         events = self.twin.submit_batch(book, stale=stale)
