@@ -36,7 +36,14 @@ SETTINGS = {
 FAST = {"DAISEE_STATEFUL_RUNS": "60", "DAISEE_TWIN_BOOKS": "50", "HYPOTHESIS_PROFILE": "default"}
 """A share of the tests that finds every seeded fault; the suite itself does more."""
 
-MARKET_TESTS = ("market_stateful", "clearing_twin", "first_prototype", "recovery", "access")
+MARKET_TESTS = (
+    "edges",
+    "market_stateful",
+    "clearing_twin",
+    "first_prototype",
+    "recovery",
+    "access",
+)
 MEMBER_TESTS = ("recovery", "access", "first_prototype", "market_stateful")
 
 MUTANT_S = 900
