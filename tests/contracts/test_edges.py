@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from node.model import MarketRules, Order, Refusal, Side
+from node.model import MarketRules, Order, Refusal, Side, SlotCleared
 from node.slots import slot_at
 from tests.support.evm import Reverted
-from tests.support.market_chain import GENESIS_S, Community, refused
+from tests.support.market_chain import FEE_RECIPIENT, GENESIS_S, Community, refused
 
 RULES = MarketRules()
 SLOT = slot_at(GENESIS_S, RULES.slot_s) + 4
@@ -70,3 +70,37 @@ def test_a_price_stands_on_the_grid_from_floor_to_cap(limit_price: int, said: Re
 )
 def test_energy_is_at_least_one_wh_and_at_most_the_limit(energy_wh: int, said: Refusal) -> None:
     assert answer(OPENS_S, energy_wh=energy_wh) is said
+
+
+def test_a_fee_goes_to_the_recipient_of_the_slots_own_rules() -> None:
+    other = "0x" + "fd" * 20
+    rules = MarketRules(network_fee=100, fee_recipient=FEE_RECIPIENT)
+    community = Community(rules)
+    seller, buyer = (community.admit(LIMIT_WH, LIMIT_WH, units=10**12) for _ in range(2))
+    community.evm.now_s = OPENS_S
+    for member, side in ((seller, Side.ASK), (buyer, Side.BID)):
+        order = Order(member.number, SLOT, side, 1_000, rules.grid.floor_price)
+        community.submit(community.signed(order))
+    community.schedule(SLOT + 8, MarketRules(network_fee=500, fee_recipient=other))
+    community.evm.now_s = rules.gate_closes_s(SLOT)
+    community.settle(SLOT, [seller.number, buyer.number])
+    assert community.view("feesOf", FEE_RECIPIENT) == 1_000 * 100
+    assert community.view("feesOf", other) == 0
+
+
+def test_a_slot_of_bids_alone_sees_no_asks_of_the_slot_that_had_the_book_before() -> None:
+    rules = MarketRules(slot_s=86_400)
+    community = Community(rules)
+    seller, buyer = (community.admit(LIMIT_WH, LIMIT_WH, units=10**12) for _ in range(2))
+    first = slot_at(GENESIS_S, rules.slot_s) + 1
+    for slot, member, side in (
+        (first, seller, Side.ASK),
+        (first + int(community.view("ringSlots")), buyer, Side.BID),
+    ):
+        community.evm.now_s = rules.gate_opens_s(slot)
+        order = Order(member.number, slot, side, 1_000, rules.grid.floor_price)
+        community.submit(community.signed(order))
+    community.evm.now_s = rules.gate_closes_s(slot)
+    (cleared,) = community.events(community.clear(slot))
+    assert isinstance(cleared, SlotCleared)
+    assert (cleared.price, cleared.ask_wh, cleared.bid_wh) == (None, 0, 1_000)
