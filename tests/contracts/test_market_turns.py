@@ -1,4 +1,4 @@
-"""The edges that a random life of a market seldom meets to the second, the tick and the unit.
+"""Turns of a market's life that random ones meet only by luck: rings, windows, keys, versions.
 
 Each is driven on the contract and on the reference at once; what they agree on is stated here.
 """
@@ -92,20 +92,6 @@ def settle(twin: TwinMarket, slot: int, *households: int) -> list[OrderSettled]:
     return [event for event in events if isinstance(event, OrderSettled)]
 
 
-def test_a_gate_opens_and_closes_to_the_second() -> None:
-    for second, answer in (
-        (RULES.gate_opens_s(SLOT) - 1, Refusal.GATE_NOT_OPEN),
-        (RULES.gate_opens_s(SLOT), Refusal.NONE),
-        (RULES.gate_closes_s(SLOT) - 1, Refusal.NONE),
-        (RULES.gate_closes_s(SLOT), Refusal.GATE_NOT_OPEN),
-    ):
-        community, moment = opened()
-        community.restore(moment)
-        twin = TwinMarket(community, LIMITS)
-        twin.now_s = second
-        assert answers(twin.submit_batch([ask()], stale=[False])) == [answer], second
-
-
 def test_a_slot_clears_from_the_second_in_which_its_gate_closes(twin: TwinMarket) -> None:
     submit(twin, ask(), bid())
     twin.now_s = RULES.gate_closes_s(SLOT) - 1
@@ -119,23 +105,18 @@ def test_a_slot_clears_from_the_second_in_which_its_gate_closes(twin: TwinMarket
 @pytest.mark.parametrize(
     ("order", "answer"),
     [
-        (bid(energy_wh=0), Refusal.ENERGY_OUT_OF_LIMIT),
         (bid(energy_wh=20), Refusal.NONE),
         (bid(energy_wh=21), Refusal.ENERGY_OUT_OF_LIMIT),
         (ask(energy_wh=15), Refusal.NONE),
         (ask(energy_wh=16), Refusal.ENERGY_OUT_OF_LIMIT),
-        (bid(price=GRID.cap_price), Refusal.NONE),
-        (bid(price=GRID.cap_price + 2), Refusal.PRICE_OFF_GRID),
-        (bid(price=GRID.floor_price), Refusal.NONE),
-        (bid(price=GRID.floor_price - 2), Refusal.PRICE_OFF_GRID),
-        (bid(price=GRID.floor_price + 1), Refusal.PRICE_OFF_GRID),
-        (bid(price=0), Refusal.PRICE_OFF_GRID),
         (bid(household=4), Refusal.UNKNOWN_HOUSEHOLD),
         (bid(slot=SLOT - 1), Refusal.GATE_NOT_OPEN),
         (bid(slot=SLOT + RING), Refusal.GATE_NOT_OPEN),
     ],
 )
-def test_an_order_at_the_edge(twin: TwinMarket, order: Order, answer: Refusal) -> None:
+def test_limits_are_the_sides_own_and_slots_the_gates_own(
+    twin: TwinMarket, order: Order, answer: Refusal
+) -> None:
     assert answers(twin.submit_batch([order], stale=[False])) == [answer]
 
 
