@@ -29,6 +29,7 @@ from tests.support.twin_market import TwinMarket
 
 DAY_S: Final = 86_400
 RING: Final = 2 * WINDOW_SLOTS
+QUARTER_S: Final = RING // 4 * DAY_S
 GRID: Final = PriceGrid(10, 2, 4)
 RULES: Final = MarketRules(
     slot_s=DAY_S, gate_s=DAY_S // 2, grid=GRID, network_fee=3, fee_recipient=FEE_RECIPIENT
@@ -68,7 +69,8 @@ def ask(household: int = 2, slot: int = SLOT, energy_wh: int = 5, price: int = 1
 
 
 def submit(twin: TwinMarket, *orders: Order, stale: bool = False) -> list[MarketEvent]:
-    twin.now_s = max(twin.now_s, min(RULES.gate_opens_s(order.slot) for order in orders))
+    opens_s = min(twin.rules_at(order.slot).gate_opens_s(order.slot) for order in orders)
+    twin.now_s = max(twin.now_s, opens_s)
     events = twin.submit_batch(orders, stale=[stale] * len(orders))
     twin.check_money()
     return events
@@ -163,14 +165,47 @@ def test_a_book_used_again_forgets_its_old_ticks(twin: TwinMarket) -> None:
 
 
 def test_a_book_used_again_first_clears_what_it_held(twin: TwinMarket) -> None:
-    """Each side for itself, when its place is needed; the others' settlement still finds it."""
-    submit(twin, bid(), ask(), ask(household=3))
-    events = submit(twin, ask(slot=SLOT + RING))
+    """One side is enough, and a household that was not in it; the others' settlement finds it."""
+    submit(twin, bid(), ask())
+    events = submit(twin, ask(household=3, slot=SLOT + RING))
     cleared = [event for event in events if isinstance(event, SlotCleared)]
-    assert [(event.slot, event.price) for event in cleared] == [(SLOT, 10)]
-    # The bid's row stands: its household has not ordered since.
-    assert [event.filled_wh for event in settle(twin, SLOT, 1)] == [5]
+    assert [(event.slot, event.price) for event in cleared] == [(SLOT, 13)]
+    # The rows stand: their households have not ordered since.
+    assert [event.filled_wh for event in settle(twin, SLOT, 1, 2)] == [5, 5]
+    assert settle(twin, SLOT, 1, 2) == []
+
+
+def test_an_order_refused_for_its_credit_keeps_what_it_settled(twin: TwinMarket) -> None:
+    submit(twin, bid(), ask())
+    twin.now_s = RULES.gate_closes_s(SLOT)
+    twin.clear(SLOT)
+    twin.withdraw(3, CREDIT_UNITS)
+    twin.withdraw(1, twin.community.balance_units(1))
+    events = submit(twin, bid(slot=SLOT + 1, energy_wh=20))
+    assert answers(events) == [Refusal.INSUFFICIENT_CREDIT]
     assert settle(twin, SLOT, 1) == []
+
+
+def test_a_rationed_tick_shares_what_the_better_ones_leave(twin: TwinMarket) -> None:
+    submit(twin, ask(energy_wh=2), ask(household=1, energy_wh=6, price=12), bid(household=3))
+    fills = {(e.household, e.side): (e.filled_wh, e.price) for e in settle(twin, SLOT)}
+    assert fills == {(1, Side.ASK): (3, 12), (2, Side.ASK): (2, 12), (3, Side.BID): (5, 12)}
+
+
+def test_an_order_behind_the_window_settles_once(twin: TwinMarket) -> None:
+    """Two gates open at one time, further apart than the window reaches: a late one, then an early
+    one. The older slot's order comes last."""
+    late = replace(RULES, gate_offset_s=QUARTER_S, gate_s=QUARTER_S)
+    twin.schedule(SLOT + 2, late)
+    twin.schedule(SLOT + 70, replace(late, gate_offset_s=-QUARTER_S))
+    twin.now_s = (SLOT + 135) * DAY_S
+    newer, older = SLOT + 190, SLOT + 10
+    assert (
+        answers(submit(twin, bid(slot=newer), bid(slot=older), ask(slot=older)))
+        == [Refusal.NONE] * 3
+    )
+    assert len(settle(twin, older)) == 2
+    assert settle(twin, older) == []
 
 
 def test_a_marked_row_settles_once(twin: TwinMarket) -> None:
