@@ -177,13 +177,18 @@ def test_a_book_used_again_first_clears_what_it_held(twin: TwinMarket) -> None:
 
 def test_an_order_refused_for_its_credit_keeps_what_it_settled(twin: TwinMarket) -> None:
     submit(twin, bid(), ask())
+    twin.withdraw(1, twin.community.balance_units(1))
     twin.now_s = RULES.gate_closes_s(SLOT)
     twin.clear(SLOT)
-    twin.withdraw(3, CREDIT_UNITS)
-    twin.withdraw(1, twin.community.balance_units(1))
     events = submit(twin, bid(slot=SLOT + 1, energy_wh=20))
     assert answers(events) == [Refusal.INSUFFICIENT_CREDIT]
     assert settle(twin, SLOT, 1) == []
+
+
+def test_orders_of_a_rationed_tick_share_it_by_what_came_before_them(twin: TwinMarket) -> None:
+    submit(twin, ask(), ask(household=3), bid())
+    fills = {(e.household, e.side): (e.filled_wh, e.price) for e in settle(twin, SLOT)}
+    assert fills == {(1, Side.BID): (5, 10), (2, Side.ASK): (2, 10), (3, Side.ASK): (3, 10)}
 
 
 def test_a_rationed_tick_shares_what_the_better_ones_leave(twin: TwinMarket) -> None:
@@ -216,6 +221,14 @@ def test_a_marked_row_settles_once(twin: TwinMarket) -> None:
     assert settle(twin, SLOT) == []
     submit(twin, ask(slot=SLOT + RING), bid(slot=SLOT + RING))
     assert len(settle(twin, SLOT + RING)) == 2
+
+
+def test_a_marked_row_settles_before_it_is_used_again(twin: TwinMarket) -> None:
+    submit(twin, bid(), ask())
+    submit(twin, bid(slot=SLOT + WINDOW_SLOTS))
+    events = submit(twin, bid(slot=SLOT + RING))
+    settled = [(event.slot, event.filled_wh) for event in events if isinstance(event, OrderSettled)]
+    assert settled == [(SLOT, 5)]
 
 
 def test_a_window_keeps_its_last_slot_and_lets_the_next_go(twin: TwinMarket) -> None:
