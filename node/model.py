@@ -168,13 +168,30 @@ class MarketRules:
 
 @dataclass(frozen=True, slots=True)
 class RegisterReading:
-    """One capture of a meter's cumulative registers."""
+    """One capture of a meter's cumulative registers.
+
+    ``quality`` is estimated where the registers were not read at ``taken_at_s`` but lie between two
+    captures too far apart: the sum across them is exact, its split is not.
+    """
 
     meter_id: str
     taken_at_s: int
     import_wh: int
     export_wh: int
     evidence_class: EvidenceClass = EvidenceClass.C
+    quality: Quality = Quality.METERED
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """Raw samples of one meter between two slots' ends, packed by the meter room: what shows how a
+    slot's energy came about. ``packed`` is opaque to whoever stores it."""
+
+    meter_id: str
+    from_s: int
+    to_s: int
+    count: int
+    packed: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from node.model import (
     Order,
     OrderSettled,
     RegisterReading,
+    SampleBatch,
     SignedOrder,
     SlotCleared,
     SlotEnergy,
@@ -31,7 +32,38 @@ class MeterSource(Protocol):
     """
 
     async def read(self) -> RegisterReading:
-        """The registers as of now."""
+        """The registers as of now, or of the last moment at which the meter spoke."""
+        ...
+
+    async def read_at(self, instant_s: int) -> RegisterReading:
+        """The registers as of an instant that has passed, with ``taken_at_s`` that instant.
+
+        Waits for the sample after it, for a period of the meter at most (then MeterSilent). Between
+        samples that lie far apart the value is estimated, and its quality says so. Raises
+        MeterError for an instant before everything that is known.
+        """
+        ...
+
+    def keep(self, storage: MeterStorage) -> None:
+        """Hand over what is not durable yet, inside a transaction of the caller's: raw samples
+        since the last time, and the state from which a later start goes on. If the transaction
+        fails, the next call hands over the same again."""
+        ...
+
+
+class MeterStorage(Protocol):
+    """Where a meter's source keeps what must outlive the process."""
+
+    def meter_state(self, source: str) -> str | None:
+        """What a source kept last, as the text that it gave; None for a new one."""
+        ...
+
+    def set_meter_state(self, source: str, state: str) -> None:
+        """Keep a source's state in place of the one before."""
+        ...
+
+    def add_samples(self, batch: SampleBatch) -> None:
+        """Keep raw samples. The same batch again (meter, start) changes nothing."""
         ...
 
 
@@ -102,7 +134,7 @@ class IntentStorage(Protocol):
         ...
 
 
-class NodeStorage(IntentStorage, Protocol):
+class NodeStorage(IntentStorage, MeterStorage, Protocol):
     """What a household node keeps in its database."""
 
     def add_reading(self, reading: RegisterReading) -> None:

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 from node.clock import Clock
 from node.model import EvidenceClass, RegisterReading
+from node.ports import MeterStorage
 
 __all__ = ["ReplayMeter"]
 
@@ -55,11 +56,17 @@ class ReplayMeter:
 
     async def read(self) -> RegisterReading:
         """The registers as of the clock's now."""
-        now_s = self._clock.now_s()
-        completed = min(max((now_s - self._start_s) // self._step_s, 0), self._steps)
+        return await self.read_at(self._clock.now_s())
+
+    def keep(self, storage: MeterStorage) -> None:
+        """Nothing: a replay knows its past and its future."""
+
+    async def read_at(self, instant_s: int) -> RegisterReading:
+        """The registers as of any instant."""
+        completed = min(max((instant_s - self._start_s) // self._step_s, 0), self._steps)
         return RegisterReading(
             self._meter_id,
-            now_s,
+            instant_s,
             self._import_wh[completed],
             self._export_wh[completed],
             EvidenceClass.C,

@@ -38,7 +38,7 @@ from node.model import (
     SignedOrder,
     SlotCleared,
 )
-from node.ports import IntentState, MeterSource
+from node.ports import IntentState, MeterSource, MeterStorage
 from node.slots import slot_start_s
 from node.store import NodeDatabase
 from node.store.node_rows import OwnTrade
@@ -370,8 +370,13 @@ class SwappedMeter:
         self._new = meter_of(clock, "m2", initial_import_wh=70_000)
 
     async def read(self) -> RegisterReading:
-        swapped = self._clock.now_s() >= self._swap_s
-        return await (self._new if swapped else self._old).read()
+        return await self.read_at(self._clock.now_s())
+
+    async def read_at(self, instant_s: int) -> RegisterReading:
+        return await (self._new if instant_s >= self._swap_s else self._old).read_at(instant_s)
+
+    def keep(self, storage: MeterStorage) -> None:
+        pass
 
 
 def test_a_swapped_meter_stops_the_node_and_invents_nothing(street: Street) -> None:
