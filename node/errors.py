@@ -5,7 +5,8 @@
     DaiseeError                    never raised itself
     ├── Transient                  try again, within a bound
     │   ├── ChainUnreachable       exit 5   no answer, or an answer that cannot be used, from RPC
-    │   └── MeterSilent            exit 4   no frame within the meter's period
+    │   ├── MeterSilent            exit 4   no frame within the meter's period
+    │   └── StorageBusy            exit 3   disk full, or another program holds the file
     └── Permanent                  stop and tell a person
         ├── ConfigurationError     exit 3   a file or setting a person wrote; says file and line
         ├── MeterError             exit 4   the meter speaks, but cannot be used as it is
@@ -32,6 +33,7 @@ __all__ = [
     "MeterSilent",
     "Permanent",
     "Refused",
+    "StorageBusy",
     "Transient",
 ]
 
@@ -71,6 +73,12 @@ class MeterSilent(Transient):
     """No frame arrived within the meter's period."""
 
     exit_code = 4
+
+
+class StorageBusy(Transient):
+    """The disk is full or failing, or another program holds the file; nothing was half written."""
+
+    exit_code = 3
 
 
 class ConfigurationError(Permanent):

@@ -125,8 +125,17 @@ class IntentStorage(Protocol):
         """Persist a new order as PENDING. Raises ValueError if the slot and side have one."""
         ...
 
-    def set_intent_state(self, slot: int, side: int, state: IntentState, reason: str = "") -> None:
-        """Move an order on. Raises ValueError if there is no such order."""
+    def set_intent_state(
+        self,
+        slot: int,
+        side: int,
+        state: IntentState,
+        reason: str = "",
+        *,
+        at: LogPosition | None = None,
+    ) -> None:
+        """Move an order on; an acceptance says where in the chain it stands. Raises ValueError if
+        there is no such order."""
         ...
 
     def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:

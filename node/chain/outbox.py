@@ -45,7 +45,7 @@ class Outbox:
         key = (event.slot, event.side)
         if isinstance(event, OrderAccepted):
             try:
-                self._storage.set_intent_state(*key, IntentState.ACCEPTED)
+                self._storage.set_intent_state(*key, IntentState.ACCEPTED, at=event.position)
             except ValueError:
                 return False
             self._refusals.pop(key, None)

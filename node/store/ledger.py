@@ -43,7 +43,7 @@ SELECT min(slot), max(slot) FROM (
 class LedgerDatabase:
     """The market events of a community. Use as a context manager, or ``close`` it.
 
-    Every method may raise Transient (disk full, file held by another program) or
+    Every method may raise StorageBusy (disk full, file held by another program) or
     ConfigurationError (damaged file); see ``node.store.sqlite``.
     """
 

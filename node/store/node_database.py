@@ -7,7 +7,7 @@ same schema and the same code serve the simulator. One process writes it at a ti
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from itertools import islice
@@ -21,14 +21,15 @@ from node.model import (
     LogPosition,
     OrderSettled,
     RegisterReading,
+    SampleBatch,
     Side,
     SignedOrder,
     SlotCleared,
     SlotEnergy,
 )
 from node.ports import IntentState
+from node.store import node_statements as sql
 from node.store.node_rows import (
-    CLASS_NUMBER,
     QUALITY_NUMBER,
     STATE_NUMBER,
     OwnTotals,
@@ -39,13 +40,15 @@ from node.store.node_rows import (
     open_intent_of,
     own_trade_of,
     reading_of,
+    reading_row,
+    samples_row,
     settlement_of,
     settlement_row,
     signed_order_of,
     slot_energy_of,
 )
 from node.store.opening import open_for_writing
-from node.store.sqlite import Connection, DatabaseKind
+from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind
 
 KIND: Final = DatabaseKind(
     title="household node's database",
@@ -59,80 +62,11 @@ RECENT_CLEARINGS: Final = 256
 
 _ALL_SLOTS: Final = (-(2**63), 2**63 - 1)
 
-_ADD_READING: Final = (
-    "INSERT INTO reading (meter_id, taken_at_s, import_wh, export_wh, evidence_class)"
-    " VALUES (?, ?, ?, ?, ?)"
-)
-_LAST_READING: Final = (
-    "SELECT meter_id, taken_at_s, import_wh, export_wh, evidence_class"
-    " FROM reading ORDER BY number DESC LIMIT 1"
-)
-_ADD_SLOT_ENERGY: Final = (
-    "INSERT INTO slot_energy (slot, import_wh, export_wh, quality) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT DO NOTHING"
-)
-_SLOT_ENERGY: Final = "SELECT slot, import_wh, export_wh, quality FROM slot_energy WHERE slot = ?"
-_ADD_INTENT: Final = (
-    "INSERT INTO intent (slot, side, household, energy_wh, limit_price, evidence, signature,"
-    " state, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT DO NOTHING"
-)
-_SET_INTENT_STATE: Final = "UPDATE intent SET state = ?, reason = ? WHERE slot = ? AND side = ?"
-_INTENT: Final = (
-    "SELECT household, slot, side, energy_wh, limit_price, evidence, signature"
-    " FROM intent WHERE slot = ? AND side = ?"
-)
-_OPEN_INTENTS: Final = (
-    "SELECT household, slot, side, energy_wh, limit_price, evidence, signature, state"
-    " FROM intent WHERE state <= 1 ORDER BY slot, side"
-)
-_CURSOR: Final = "SELECT block, log_index FROM cursor"
-_SET_CURSOR: Final = "UPDATE cursor SET block = ?, log_index = ?"
-_ADD_CLEARING: Final = (
-    "INSERT INTO clearing (slot, price, matched_wh, ask_wh, bid_wh, block, log_index)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-_CLEARING: Final = (
-    "SELECT block, log_index, slot, price, matched_wh, ask_wh, bid_wh FROM clearing WHERE slot = ?"
-)
-_RECENT_CLEARINGS: Final = (
-    "SELECT block, log_index, slot, price, matched_wh, ask_wh, bid_wh"
-    " FROM clearing ORDER BY slot DESC LIMIT ?"
-)
-_ADD_SETTLEMENT: Final = (
-    "INSERT INTO settlement (slot, side, household, filled_wh, price, amount_units, block,"
-    " log_index) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-_SETTLEMENT: Final = (
-    "SELECT block, log_index, slot, household, side, filled_wh, price, amount_units"
-    " FROM settlement WHERE slot = ? AND side = ?"
-)
-_OWN_TRADES: Final = """
-SELECT i.household, i.slot, i.side, i.energy_wh, i.limit_price, i.evidence, i.state, i.reason,
-       c.block, c.log_index, c.slot, c.price, c.matched_wh, c.ask_wh, c.bid_wh,
-       s.block, s.log_index, s.slot, s.household, s.side, s.filled_wh, s.price, s.amount_units
-FROM intent AS i
-LEFT JOIN clearing AS c ON c.slot = i.slot
-LEFT JOIN settlement AS s ON s.slot = i.slot AND s.side = i.side
-WHERE i.slot >= ? AND i.slot < ?
-ORDER BY i.slot, i.side
-"""
-_ENERGY_TOTALS: Final = """
-SELECT count(*), coalesce(sum(import_wh), 0), coalesce(sum(export_wh), 0)
-FROM slot_energy WHERE slot >= ? AND slot < ?
-"""
-_TRADE_TOTALS: Final = """
-SELECT coalesce(sum(filled_wh) FILTER (WHERE side = 1), 0),
-       coalesce(sum(filled_wh) FILTER (WHERE side = 0), 0),
-       coalesce(-sum(amount_units) FILTER (WHERE side = 1), 0),
-       coalesce(sum(amount_units) FILTER (WHERE side = 0), 0)
-FROM settlement WHERE slot >= ? AND slot < ?
-"""
-
 
 class NodeDatabase:
     """``node.ports.NodeStorage`` on SQLite. Use as a context manager, or ``close`` it.
 
-    Every method may raise Transient (disk full, file held by another program) or
+    Every method may raise StorageBusy (disk full, file held by another program) or
     ConfigurationError (damaged or read-only file); see ``node.store.sqlite``.
     """
 
@@ -184,58 +118,90 @@ class NodeDatabase:
 
     def add_reading(self, reading: RegisterReading) -> None:
         """Keep the reading that closes a slot."""
-        self._execute(
-            _ADD_READING,
-            (
-                reading.meter_id,
-                reading.taken_at_s,
-                reading.import_wh,
-                reading.export_wh,
-                CLASS_NUMBER[reading.evidence_class],
-            ),
-        )
+        self._execute(sql.ADD_READING, reading_row(reading))
 
     def last_reading(self) -> RegisterReading | None:
         """The reading kept last, whatever its clock said."""
-        row = self._one(_LAST_READING)
+        row = self._one(sql.LAST_READING)
         return None if row is None else reading_of(row)
+
+    def meter_state(self, source: str) -> str | None:
+        """What a meter's source kept last; None for a new one."""
+        row = self._one(sql.METER_STATE, (source,))
+        return None if row is None else row[0]
+
+    def set_meter_state(self, source: str, state: str) -> None:
+        """Keep a source's state in place of the one before."""
+        self._execute(sql.SET_METER_STATE, (source, state))
+
+    def add_samples(self, batch: SampleBatch) -> None:
+        """Keep raw samples. The same batch again (meter, start) changes nothing."""
+        self._execute(sql.ADD_SAMPLES, samples_row(batch))
+
+    def samples(self, meter_id: str, from_s: int, to_s: int) -> Iterator[SampleBatch]:
+        """The batches of one meter that reach into ``[from_s, to_s)``, in the order of time, a
+        bounded number of them in memory. Batches of one meter never overlap."""
+        span = {"meter_id": meter_id, "from_s": from_s, "to_s": to_s}
+        for row in self._connection.rows(sql.SAMPLES, span):
+            yield SampleBatch(*row)
+
+    def prune_samples(self, before_s: int) -> int:
+        """Forget the batches that end at ``before_s`` or earlier; how many there were. Other
+        writers have their turn in between: each ROWS_AT_ONCE is a transaction."""
+        pruned, last = 0, ROWS_AT_ONCE
+        values = {"before_s": before_s, "at_once": ROWS_AT_ONCE}
+        while last == ROWS_AT_ONCE:
+            last = self._execute(sql.PRUNE_SAMPLES, values)
+            pruned += last
+        return pruned
 
     def add_slot_energy(self, energy: SlotEnergy) -> None:
         """Keep a closed slot. Raises ValueError if the slot is already closed."""
         row = (energy.slot, energy.import_wh, energy.export_wh, QUALITY_NUMBER[energy.quality])
-        if not self._execute(_ADD_SLOT_ENERGY, row):
+        if not self._execute(sql.ADD_SLOT_ENERGY, row):
             raise ValueError(f"slot {energy.slot} is already closed")
 
     def slot_energy(self, slot: int) -> SlotEnergy | None:
         """A closed slot."""
-        row = self._one(_SLOT_ENERGY, (slot,))
+        row = self._one(sql.SLOT_ENERGY, (slot,))
         return None if row is None else slot_energy_of(row)
 
     def intent(self, slot: int, side: int) -> SignedOrder | None:
         """The persisted order of this slot and side, with the very bytes that were signed."""
-        row = self._one(_INTENT, (slot, int(side)))
+        row = self._one(sql.INTENT, (slot, int(side)))
         return None if row is None else signed_order_of(row)
 
     def add_intent(self, signed: SignedOrder) -> None:
         """Persist a new order as PENDING. Raises ValueError if the slot and side have one."""
-        if not self._execute(_ADD_INTENT, intent_row(signed)):
+        if not self._execute(sql.ADD_INTENT, intent_row(signed)):
             order = signed.order
             raise ValueError(f"slot {order.slot} already has its {order.side.word}")
 
-    def set_intent_state(self, slot: int, side: int, state: IntentState, reason: str = "") -> None:
-        """Move an order on. Raises ValueError if there is no such order."""
-        row = (STATE_NUMBER[state], reason, slot, int(side))
-        if not self._execute(_SET_INTENT_STATE, row):
+    def set_intent_state(
+        self,
+        slot: int,
+        side: int,
+        state: IntentState,
+        reason: str = "",
+        *,
+        at: LogPosition | None = None,
+    ) -> None:
+        """Move an order on; an acceptance says where in the chain it stands, so that ``rewind``
+        can undo it. Raises ValueError if there is no such order."""
+        place = (None, None) if at is None else (at.block, at.index)
+        if not self._execute(
+            sql.SET_INTENT_STATE, (STATE_NUMBER[state], reason, *place, slot, int(side))
+        ):
             raise ValueError(f"slot {slot} has no {Side(side).word} to be {state}")
 
     def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:
         """The orders that are PENDING or SENT, oldest slot first."""
-        return [open_intent_of(row) for row in self._connection.all(_OPEN_INTENTS)]
+        return [open_intent_of(row) for row in self._connection.all(sql.OPEN_INTENTS)]
 
     def cursor(self) -> LogPosition:
         """Up to where events were projected; BEFORE_ALL in a new database."""
         if self._cursor_holds_at != self._connection.rollbacks:
-            row = self._one(_CURSOR)
+            row = self._one(sql.CURSOR)
             assert row is not None
             self._cursor = LogPosition(*row)
             self._cursor_holds_at = self._connection.rollbacks
@@ -243,16 +209,30 @@ class NodeDatabase:
 
     def set_cursor(self, position: LogPosition) -> None:
         """Remember it, in the transaction that stored those events."""
-        self._execute(_SET_CURSOR, (position.block, position.index))
+        if position == self.cursor():
+            return  # a chain at rest must not wear the disk
+        self._execute(sql.SET_CURSOR, (position.block, position.index))
         self._cursor, self._cursor_holds_at = position, self._connection.rollbacks
+
+    def rewind(self, to: LogPosition) -> None:
+        """Forget what was projected from after a position, which the chain has replaced: those
+        clearings and settlements go, orders accepted there are SENT again, and the cursor is there
+        at the latest. A transaction of its own, or a part of the one around it."""
+        after = (to.block, to.index)
+        with self._connection.joined_transaction():
+            self._recent_holds_at = -1
+            self._execute(sql.FORGET_SETTLEMENTS, after)
+            self._execute(sql.FORGET_CLEARINGS, after)
+            self._execute(sql.FORGET_ACCEPTANCES, after)
+            self.set_cursor(min(to, self.cursor()))
 
     def add_clearing(self, cleared: SlotCleared) -> None:
         """Project a clearing; the same one again changes nothing. Raises Disagreement if the slot
         was cleared otherwise, or elsewhere in the chain."""
-        if self._execute(_ADD_CLEARING, clearing_row(cleared)):
+        if self._execute(sql.ADD_CLEARING, clearing_row(cleared)):
             self._remember(cleared)
             return
-        kept = self._one(_CLEARING, (cleared.slot,))
+        kept = self._one(sql.CLEARING, (cleared.slot,))
         assert kept is not None
         _agree(clearing_of(kept), cleared)
 
@@ -269,9 +249,9 @@ class NodeDatabase:
     def add_settlement(self, settled: OrderSettled) -> None:
         """Project a settlement; the same one again changes nothing. Raises Disagreement if the
         order was settled otherwise, or elsewhere in the chain."""
-        if self._execute(_ADD_SETTLEMENT, settlement_row(settled)):
+        if self._execute(sql.ADD_SETTLEMENT, settlement_row(settled)):
             return
-        kept = self._one(_SETTLEMENT, (settled.slot, int(settled.side)))
+        kept = self._one(sql.SETTLEMENT, (settled.slot, int(settled.side)))
         assert kept is not None
         _agree(settlement_of(kept), settled)
 
@@ -280,20 +260,20 @@ class NodeDatabase:
     ) -> Sequence[OwnTrade]:
         """The household's orders with what became of them, by slot and side. ``from_slot`` is
         included, ``to_slot`` is not; None leaves that end open."""
-        rows = self._connection.all(_OWN_TRADES, _span(from_slot, to_slot))
+        rows = self._connection.all(sql.OWN_TRADES, _span(from_slot, to_slot))
         return [own_trade_of(row) for row in rows]
 
     def totals(self, from_slot: int | None = None, to_slot: int | None = None) -> OwnTotals:
         """Sums over the same range of slots."""
         span = _span(from_slot, to_slot)
-        energy = self._one(_ENERGY_TOTALS, span)
-        trade = self._one(_TRADE_TOTALS, span)
+        energy = self._one(sql.ENERGY_TOTALS, span)
+        trade = self._one(sql.TRADE_TOTALS, span)
         assert energy is not None
         assert trade is not None
         return OwnTotals(*energy, *trade)
 
     def _newest_clearings(self, count: int) -> list[SlotCleared]:
-        newest_first = self._connection.all(_RECENT_CLEARINGS, (count,))
+        newest_first = self._connection.all(sql.RECENT_CLEARINGS, (count,))
         return [clearing_of(row) for row in reversed(newest_first)]
 
     def _remember(self, cleared: SlotCleared) -> None:

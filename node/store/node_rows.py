@@ -16,6 +16,7 @@ from node.model import (
     OrderSettled,
     Quality,
     RegisterReading,
+    SampleBatch,
     Side,
     SignedOrder,
     SlotCleared,
@@ -59,9 +60,28 @@ class OwnTotals:
 
 
 def reading_of(row: Row) -> RegisterReading:
-    """From meter, time, import, export, evidence class."""
-    meter_id, taken_at_s, import_wh, export_wh, number = row
-    return RegisterReading(meter_id, taken_at_s, import_wh, export_wh, _CLASSES[number])
+    """From meter, time, import, export, evidence class, quality."""
+    meter_id, taken_at_s, import_wh, export_wh, number, quality = row
+    return RegisterReading(
+        meter_id, taken_at_s, import_wh, export_wh, _CLASSES[number], _QUALITIES[quality]
+    )
+
+
+def reading_row(reading: RegisterReading) -> Row:
+    """Meter, time, import, export, evidence class, quality."""
+    return (
+        reading.meter_id,
+        reading.taken_at_s,
+        reading.import_wh,
+        reading.export_wh,
+        CLASS_NUMBER[reading.evidence_class],
+        QUALITY_NUMBER[reading.quality],
+    )
+
+
+def samples_row(batch: SampleBatch) -> Row:
+    """Meter, start, end, count, packed: the record's own fields."""
+    return (batch.meter_id, batch.from_s, batch.to_s, batch.count, batch.packed)
 
 
 def slot_energy_of(row: Row) -> SlotEnergy:

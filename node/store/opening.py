@@ -19,7 +19,7 @@ from node.errors import ConfigurationError
 from node.store.sqlite import Connection, DatabaseKind, raise_expected
 
 BUSY_WAIT_S: Final = 5.0
-"""How long a statement waits for another process before it is Transient."""
+"""How long a statement waits for another process before it is StorageBusy."""
 
 _MIGRATION: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -31,7 +31,7 @@ def open_for_writing(kind: DatabaseKind, path: Path | None, *, synchronous: str)
     never wait. ``synchronous`` is FULL (every commit reaches the disk) or NORMAL (a power cut may
     take the last commits, never the file).
 
-    Raises ConfigurationError (another or newer file, damaged, no access) or Transient.
+    Raises ConfigurationError (another or newer file, damaged, no access) or StorageBusy.
     """
     with ExitStack() as unless_whole:
         connection = _connect(kind, path, ":memory:" if path is None else str(path), uri=False)
@@ -48,7 +48,7 @@ def open_for_writing(kind: DatabaseKind, path: Path | None, *, synchronous: str)
 def open_read_only(kind: DatabaseKind, path: Path) -> Connection:
     """Open an existing file to look at it: nothing is created, migrated or written.
 
-    Raises ConfigurationError (absent, another, older or newer file, damaged) or Transient.
+    Raises ConfigurationError (absent, another, older or newer file, damaged) or StorageBusy.
     """
     if not path.is_file():
         raise ConfigurationError(f"no {kind.title} there", file=path, next_step=kind.repair)

@@ -5,7 +5,7 @@ The error says what the caller can do next:
 =================================  ==================  ===========================================
 SQLite says                        raised              because
 =================================  ==================  ===========================================
-busy, locked, full, input/output   Transient           another process lets go, space comes back,
+busy, locked, full, input/output   StorageBusy         another process lets go, space comes back,
                                                        a disk is plugged in again
 read-only, cannot open, no access  ConfigurationError  a person chose that path or its rights
 damaged, not a database            ConfigurationError  a person restores a backup
@@ -16,16 +16,17 @@ anything else                      ``sqlite3.Error``   a bug
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from node.errors import ConfigurationError, Transient
+from node.errors import ConfigurationError, StorageBusy
 
 Row = tuple[Any, ...]
+Values = Sequence[object] | Mapping[str, object]
 
 ROWS_AT_ONCE: Final = 2_000
 """Rows fetched or written between two looks at the caller: bounds the memory of long reads."""
@@ -70,7 +71,7 @@ class Connection:
         self.rollbacks = 0
         """Transactions undone so far: what was read inside one of them may never have been."""
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> int:
+    def execute(self, sql: str, values: Values = ()) -> int:
         """Run one statement; how many rows it changed."""
         try:
             return self._raw.execute(sql, values).rowcount
@@ -84,7 +85,7 @@ class Connection:
         except sqlite3.Error as error:
             raise_expected(error, self.kind, self.path)
 
-    def one(self, sql: str, values: Sequence[object] = ()) -> Row | None:
+    def one(self, sql: str, values: Values = ()) -> Row | None:
         """The first row of a query."""
         try:
             row: Row | None = self._raw.execute(sql, values).fetchone()
@@ -92,14 +93,14 @@ class Connection:
             raise_expected(error, self.kind, self.path)
         return row
 
-    def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    def all(self, sql: str, values: Values = ()) -> list[Row]:
         """Every row of a query whose result fits in memory."""
         try:
             return self._raw.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise_expected(error, self.kind, self.path)
 
-    def rows(self, sql: str, values: Sequence[object] = ()) -> Iterator[Row]:
+    def rows(self, sql: str, values: Values = ()) -> Iterator[Row]:
         """The rows of a query of any length, ROWS_AT_ONCE in memory."""
         try:
             cursor = self._raw.execute(sql, values)
@@ -115,6 +116,10 @@ class Connection:
         durable once it returns. Never await inside: another task's writes would join it.
         """
         return self._transaction
+
+    def joined_transaction(self) -> AbstractContextManager[None]:
+        """The transaction that is under way, or a new one: for a write of several statements."""
+        return nullcontext() if self._raw.in_transaction else self._transaction
 
     def begin(self) -> None:
         """Take the write lock at once, so that no later statement of the transaction waits."""
@@ -184,7 +189,7 @@ def raise_expected(error: sqlite3.Error, kind: DatabaseKind, path: Path | None) 
     """The house's error for SQLite's, or SQLite's own when it can only be a bug."""
     code = _primary(error)
     if code in _MAY_PASS:
-        raise Transient(
+        raise StorageBusy(
             f"{path}: the {kind.title} cannot be used now ({error})",
             next_step="look for a full disk, or for another program that holds the file",
         ) from error

@@ -45,6 +45,7 @@ readings = st.builds(
     st.integers(0, 2**53),
     st.integers(0, 2**53),
     st.sampled_from(EvidenceClass),
+    st.sampled_from(Quality),
 )
 signed_orders = st.builds(
     SignedOrder,
