@@ -1,0 +1,1 @@
+"""From the distribution operator's official curves to a fair bill."""
