@@ -1,0 +1,1 @@
+"""What a household's node tells its house: Home Assistant, emonCMS, Prometheus, a status page."""

@@ -1,0 +1,133 @@
+"""What is published: one frozen picture of the node, and the floor under its energy indices.
+
+Whoever composes the node draws a new ``PublishedState`` whenever something changed; every output
+(MQTT, Prometheus, the status page) is a pure function of it. None means *not known*: nothing here
+is ever replaced by a zero.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+from node.errors import ConfigurationError
+
+__all__ = ["Counters", "Indices", "NodeIdentity", "PublishedState", "new_device_id"]
+
+_DEVICE_ID: Final = re.compile(r"^[a-z0-9_]{4,40}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What has happened since the process started, or since ``PublishedState.since_s``."""
+
+    frames: int = 0
+    frames_rejected: int = 0
+    values_held: int = 0
+    meter_reconnects: int = 0
+    slots_closed: int = 0
+    slots_estimated: int = 0
+    orders_sent: int = 0
+    orders_accepted: int = 0
+    orders_refused: int = 0
+    orders_late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedState:
+    """The node as of ``at_s``.
+
+    ``meter_id`` never leaves the machine: it only tells when another meter took over. ``slot_*``
+    is the last closed slot, with the price that it cleared at if it did; ``*_today_*`` counts from
+    ``day_start_s``. ``amount_today_units`` is signed from the household's view: earned is positive.
+    """
+
+    at_s: int
+    since_s: int = 0
+    meter_id: str = ""
+    import_wh: int | None = None
+    export_wh: int | None = None
+    power_w: int | None = None
+    meter_ok: bool = False
+    chain_ok: bool = False
+    last_frame_at_s: int | None = None
+    head_at_s: int | None = None
+    slot_start_s: int | None = None
+    slot_import_wh: int | None = None
+    slot_export_wh: int | None = None
+    price_units_per_wh: int | None = None
+    day_start_s: int | None = None
+    bought_today_wh: int | None = None
+    sold_today_wh: int | None = None
+    amount_today_units: int | None = None
+    counters: Counters = Counters()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """Who publishes. ``device_id`` is random and kept in the node's database: it says nothing of
+    the household, its meter or its delivery point."""
+
+    device_id: str
+    name: str = "daisee"
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        if _DEVICE_ID.match(self.device_id) is None:
+            raise ConfigurationError(
+                f"device id {self.device_id!r} is not 4 to 40 of a-z, 0-9 and _",
+                next_step="remove it, and the node draws one by itself",
+            )
+
+
+def new_device_id(randomness: random.Random) -> str:
+    """A device id for a new node; give it a ``random.SystemRandom``."""
+    return f"daisee_{randomness.getrandbits(48):012x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Indices:
+    """The highest energy indices published for one meter, and how many meters came before it.
+
+    Home Assistant books a falling total as a new meter's whole index: 0.1 kWh of jitter became
+    215 kWh elsewhere. So an index is published only if it is not below the last one. Another meter
+    (``series`` counts them) gets entities of its own, and starts from its own register.
+    """
+
+    meter_id: str = ""
+    series: int = 1
+    import_wh: int = 0
+    export_wh: int = 0
+
+    def advanced(self, state: PublishedState) -> Indices:
+        """The indices after a state: the same where the state knows none, or a lower one."""
+        base = self
+        if state.meter_id and state.meter_id != self.meter_id:
+            taken_over = self.meter_id != ""
+            base = Indices(state.meter_id, self.series + taken_over)
+        return replace(
+            base,
+            import_wh=max(base.import_wh, state.import_wh or 0),
+            export_wh=max(base.export_wh, state.export_wh or 0),
+        )
+
+    def to_text(self) -> str:
+        """JSON to keep across restarts, in the node's own database."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Indices:
+        """What ``to_text`` wrote; a new start for None. Raises ValueError for anything else."""
+        if text is None:
+            return cls()
+        kept = json.loads(text)
+        if not isinstance(kept, dict) or kept.keys() != asdict(cls()).keys():
+            raise ValueError(f"no published indices: {text[:80]!r}")
+        indices = cls(**kept)
+        figures = (indices.series, indices.import_wh, indices.export_wh)
+        if any(type(figure) is not int or figure < 0 for figure in figures):
+            raise ValueError(f"no published indices: {text[:80]!r}")
+        return indices
