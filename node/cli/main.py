@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "completion": CommandEntry(
         "node.cli.completion:completion", "Print the completion script of a shell."
     ),
+    "config": CommandEntry("node.cli.config:config", "Show and check the settings of a node."),
     "meter": CommandEntry("node.cli.meter:meter", "Read what a meter says."),
     "paths": CommandEntry(
         "node.cli.paths:paths", "Show where settings, database and keys are kept."

@@ -1,0 +1,1 @@
+"""The household's service: where settings become a running node, and stay one."""
