@@ -46,3 +46,12 @@ LINES: Final[Mapping[str, tuple[Line, ...]]] = {
     "citizenwatt": (Line(115200, LineMode.EIGHT_NONE),),
 }
 """For each kind of meter with a serial line, how it may be set, the likeliest first."""
+
+LISTEN_S: Final[Mapping[str, int]] = {"dsmr-p1": 25, "emon": 25}
+LINKY_LISTEN_S: Final = 10
+
+
+def listen_s(kind: str) -> int:
+    """How long a line may be heard without a frame before it is set in another way: a meter that
+    speaks every 10 s may have been met in the middle of what it said."""
+    return LISTEN_S.get(kind, LINKY_LISTEN_S)

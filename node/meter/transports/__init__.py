@@ -1,0 +1,1 @@
+"""What brings a meter's bytes: serial lines, brokers, web interfaces, Modbus, recordings."""
