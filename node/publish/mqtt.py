@@ -44,6 +44,9 @@ ANSWER_S: Final = 5.0
 
 FAREWELL_S: Final = 1.0
 
+LEAVE_S: Final = 3.0
+"""How long the end of a connection may take, its farewell included, when the node stops."""
+
 INBOX: Final = 16
 """Incoming messages that may wait; only Home Assistant's births are subscribed to."""
 
@@ -122,8 +125,7 @@ class Publisher:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                await reach(self._broker)
-                await self._session()
+                await self._attempt()
             except* (aiomqtt.MqttError, OSError, TimeoutError) as lost:
                 if self._connected:
                     self._lost_connections += 1
@@ -135,8 +137,23 @@ class Publisher:
             await self._clock.sleep_until(self._clock.now_s() + pause_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
+    async def _attempt(self) -> None:
+        """One connection, in a task of its own.
+
+        A library that fails in the very moment in which its task is cancelled raises its failure
+        instead: the cancellation would be lost, and the node would not stop.
+        """
+        session = asyncio.create_task(self._session(), name="broker session")
+        try:
+            await asyncio.wait([session])
+        finally:
+            session.cancel()
+            await asyncio.wait([session], timeout=LEAVE_S)
+        await session  # it is over: this only raises what ended it
+
     async def _session(self) -> None:
-        """One connection, from hello to loss."""
+        """From hello to loss."""
+        await reach(self._broker)
         client = aiomqtt.Client(
             self._broker.host,
             self._broker.port,
