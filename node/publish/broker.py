@@ -41,9 +41,9 @@ class BrokerSettings:
             raise ConfigurationError(
                 f"the broker's password cannot be read: {error}", file=self.password_file
             ) from error
-        if mode & 0o007:
+        if mode & 0o077:
             raise ConfigurationError(
-                "the broker's password is open to every user of this machine",
+                "the broker's password is open to others than its owner",
                 file=self.password_file,
                 next_step=f"chmod 600 {self.password_file}",
             )
