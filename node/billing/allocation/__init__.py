@@ -1,0 +1,20 @@
+"""Who gets whose energy: keys as rounds, and the engine that runs them."""
+
+from __future__ import annotations
+
+from node.billing.allocation.engine import Allocation, allocate
+from node.billing.allocation.plain import Matrix, apportion
+from node.billing.allocation.rounds import SCALE, Coefficient, Key, PairStage, PoolStage, Round
+
+__all__ = [
+    "SCALE",
+    "Allocation",
+    "Coefficient",
+    "Key",
+    "Matrix",
+    "PairStage",
+    "PoolStage",
+    "Round",
+    "allocate",
+    "apportion",
+]

@@ -1,0 +1,167 @@
+"""Allocate whole curves: the one entry to the engine of rounds.
+
+With numpy installed (the extra ``billing``) the steps go through ``vector.py`` in bounded pieces,
+without it one by one through ``plain.py``. Both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from operator import sub
+from typing import Final, Protocol
+
+from node.billing.allocation.plain import Matrix, allocate_step
+from node.billing.allocation.plain import allocate_curves as plain_curves
+from node.billing.allocation.rounds import Key, ResolvedStage, resolve
+from node.billing.series import MISSING
+
+__all__ = ["Allocation", "allocate"]
+
+HAS_NUMPY: Final = find_spec("numpy") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a key made of the curves: Wh per step, delivery points in the order of their numbers.
+
+    ``given`` is each producer's allocated part, ``allocated`` each consumer's. A step in which any
+    curve has a gap is open: nobody can be given a share of what is not known, so every figure of
+    that step is MISSING. ``pairs`` holds, for each group of steps that was asked for, the Wh that
+    went from each producer to each consumer.
+    """
+
+    key: Key
+    stages: tuple[ResolvedStage, ...]
+    production: Mapping[str, array[int]]
+    consumption: Mapping[str, array[int]]
+    given: Mapping[str, array[int]]
+    allocated: Mapping[str, array[int]]
+    open_steps: tuple[int, ...]
+    pairs: Mapping[int, Matrix]
+
+    @property
+    def steps(self) -> int:
+        """How many steps the curves have, open ones included."""
+        curves = (*self.production.values(), *self.consumption.values())
+        return len(curves[0]) if curves else 0
+
+    def surplus(self, producer: str) -> array[int]:
+        """What of a producer's energy nobody in the operation took."""
+        return _rest(self.production[producer], self.given[producer], self.open_steps)
+
+    def complement(self, consumer: str) -> array[int]:
+        """What of a consumer's energy its supplier delivered."""
+        return _rest(self.consumption[consumer], self.allocated[consumer], self.open_steps)
+
+    def matrix(self, step: int) -> Matrix:
+        """Wh by producer and consumer in one step. Raises ValueError for an open one."""
+        if step in self.open_steps:
+            raise ValueError(f"step {step} is open: a curve has no value there")
+        return allocate_step(
+            self.stages,
+            step,
+            [curve[step] for curve in self.production.values()],
+            [curve[step] for curve in self.consumption.values()],
+        )
+
+
+def _rest(whole: array[int], part: array[int], open_steps: tuple[int, ...]) -> array[int]:
+    rest = array("q", map(sub, whole, part))
+    for step in open_steps:
+        rest[step] = MISSING
+    return rest
+
+
+def allocate(
+    key: Key,
+    production: Mapping[str, Sequence[int]],
+    consumption: Mapping[str, Sequence[int]],
+    *,
+    groups: Sequence[int] | None = None,
+    plain: bool = not HAS_NUMPY,
+) -> Allocation:
+    """Allocate production to consumption, step by step.
+
+    Both are Wh per step by delivery point, all of one length, MISSING for a gap; their order plays
+    no part. ``groups`` numbers each step (a tariff period, a month): the matrices are then summed
+    up by group, otherwise none are made. Raises ConfigurationError for a key that does not fit the
+    operation, ValueError for curves of unequal length.
+    """
+    produced = {point: _as_array(production[point]) for point in sorted(production)}
+    consumed = {point: _as_array(consumption[point]) for point in sorted(consumption)}
+    lengths = {len(curve) for curve in (*produced.values(), *consumed.values())}
+    if groups is not None:
+        lengths.add(len(groups))
+    if len(lengths) > 1:
+        raise ValueError(f"curves and groups of different lengths: {sorted(lengths)}")
+    steps = lengths.pop() if lengths else 0
+    stages = resolve(key, tuple(produced), tuple(consumed), steps)
+    open_steps = tuple(
+        sorted({step for curve in _all(produced, consumed) for step in _gaps(curve)})
+    )
+    given = {point: array("q", (MISSING,)) * steps for point in produced}
+    allocated = {point: array("q", (MISSING,)) * steps for point in consumed}
+    pairs = {group: [[0] * len(consumed) for _ in produced] for group in sorted(set(groups or ()))}
+    run = _vector() if not plain else plain_curves
+    run(
+        stages,
+        _without(steps, open_steps),
+        tuple(produced.values()),
+        tuple(consumed.values()),
+        groups,
+        given_wh=tuple(given.values()),
+        allocated_wh=tuple(allocated.values()),
+        pairs=pairs,
+    )
+    return Allocation(key, stages, produced, consumed, given, allocated, open_steps, pairs)
+
+
+class _Run(Protocol):
+    """An engine over whole curves; see ``plain.allocate_curves``."""
+
+    def __call__(
+        self,
+        stages: Sequence[ResolvedStage],
+        steps: Sequence[int],
+        production_wh: Sequence[array[int]],
+        consumption_wh: Sequence[array[int]],
+        groups: Sequence[int] | None,
+        *,
+        given_wh: Sequence[array[int]],
+        allocated_wh: Sequence[array[int]],
+        pairs: dict[int, Matrix],
+    ) -> None: ...
+
+
+def _vector() -> _Run:
+    # numpy is an extra: a node without it allocates too, only slower.
+    from node.billing.allocation.vector import allocate_curves  # noqa: PLC0415
+
+    return allocate_curves
+
+
+def _without(steps: int, left_out: Sequence[int]) -> Sequence[int]:
+    """All steps but some."""
+    omitted = set(left_out)
+    return [step for step in range(steps) if step not in omitted] if omitted else range(steps)
+
+
+def _as_array(curve: Sequence[int]) -> array[int]:
+    return curve if isinstance(curve, array) and curve.typecode == "q" else array("q", curve)
+
+
+def _all(*tables: Mapping[str, array[int]]) -> Iterator[array[int]]:
+    for table in tables:
+        yield from table.values()
+
+
+def _gaps(curve: array[int]) -> Iterator[int]:
+    """The steps without a value; a negative one is a programming error."""
+    if curve and min(curve) < 0:
+        for step, energy_wh in enumerate(curve):
+            assert energy_wh >= MISSING, (step, energy_wh)
+            if energy_wh == MISSING:
+                yield step
