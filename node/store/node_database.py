@@ -29,6 +29,7 @@ from node.model import (
 )
 from node.ports import IntentState
 from node.store import node_statements as sql
+from node.store.backup import BACKUPS_KEPT, back_up
 from node.store.node_rows import (
     QUALITY_NUMBER,
     STATE_NUMBER,
@@ -47,7 +48,7 @@ from node.store.node_rows import (
     signed_order_of,
     slot_energy_of,
 )
-from node.store.opening import open_for_writing
+from node.store.opening import open_for_writing, open_read_only
 from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind
 
 KIND: Final = DatabaseKind(
@@ -55,6 +56,7 @@ KIND: Final = DatabaseKind(
     schema="node",
     application_id=int.from_bytes(b"dsND"),
     repair="put the last backup in its place, or move it away: a new one reads the chain again",
+    page_bytes=1024,
 )
 
 RECENT_CLEARINGS: Final = 256
@@ -96,6 +98,12 @@ class NodeDatabase:
                 ) from error
         return cls(open_for_writing(KIND, path, synchronous="FULL"))
 
+    @classmethod
+    def open_read_only(cls, path: Path) -> NodeDatabase:
+        """Open an existing database to look at it, also while its node writes it: not a byte
+        changes. Raises ConfigurationError (absent, of another version, damaged, no access)."""
+        return cls(open_read_only(KIND, path))
+
     def close(self) -> None:
         """Let go of the file; again is harmless."""
         self._connection.close()
@@ -116,6 +124,21 @@ class NodeDatabase:
         nothing may be awaited inside. A method outside of it is a transaction of its own."""
         return self._connection.transaction()
 
+    def backup(self, path: Path, *, keep: int = BACKUPS_KEPT) -> None:
+        """Copy the database to a file that is opened again and checked before it takes its name;
+        ``path.1`` is then the one before, up to ``keep`` of them. The last good one always stays.
+
+        Has a connection of its own: it may run in another thread than the rest, and the node goes
+        on meanwhile. Raises StorageBusy (no space, held file) or ConfigurationError (no such
+        folder, no access, or this database is damaged: then no copy of it replaces a good one).
+        """
+        assert self._connection.path is not None, "a database in memory has no backup"
+        back_up(KIND, self._connection.path, path, keep=keep)
+
+    def integrity(self) -> list[str]:
+        """What SQLite's full check finds wrong with the file; nothing if it is whole."""
+        return self._connection.damage()
+
     def add_reading(self, reading: RegisterReading) -> None:
         """Keep the reading that closes a slot."""
         self._execute(sql.ADD_READING, reading_row(reading))
@@ -124,6 +147,11 @@ class NodeDatabase:
         """The reading kept last, whatever its clock said."""
         row = self._one(sql.LAST_READING)
         return None if row is None else reading_of(row)
+
+    def last_readings(self, count: int) -> Sequence[RegisterReading]:
+        """The ``count`` readings kept last, oldest first."""
+        newest_first = self._connection.all(sql.LAST_READINGS, (count,))
+        return [reading_of(row) for row in reversed(newest_first)]
 
     def meter_state(self, source: str) -> str | None:
         """What a meter's source kept last; None for a new one."""
@@ -193,6 +221,15 @@ class NodeDatabase:
             sql.SET_INTENT_STATE, (STATE_NUMBER[state], reason, *place, slot, int(side))
         ):
             raise ValueError(f"slot {slot} has no {Side(side).word} to be {state}")
+
+    def replace_signature(self, signed: SignedOrder) -> None:
+        """Keep the same order's new signature; it is PENDING again. Raises ValueError if there is
+        no such order, or one that is not open any more."""
+        order = signed.order
+        if not self._execute(
+            sql.REPLACE_SIGNATURE, (signed.signature, order.slot, int(order.side))
+        ):
+            raise ValueError(f"slot {order.slot} has no open {order.side.word} to be signed again")
 
     def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:
         """The orders that are PENDING or SENT, oldest slot first."""

@@ -16,6 +16,10 @@ LAST_READING: Final = (
     "SELECT meter_id, taken_at_s, import_wh, export_wh, evidence_class, quality"
     " FROM reading ORDER BY number DESC LIMIT 1"
 )
+LAST_READINGS: Final = (
+    "SELECT meter_id, taken_at_s, import_wh, export_wh, evidence_class, quality"
+    " FROM reading ORDER BY number DESC LIMIT ?"
+)
 METER_STATE: Final = "SELECT state FROM meter_state WHERE source = ?"
 SET_METER_STATE: Final = (
     "INSERT INTO meter_state (source, state) VALUES (?, ?)"
@@ -54,6 +58,10 @@ SET_INTENT_STATE: Final = (
 INTENT: Final = (
     "SELECT household, slot, side, energy_wh, limit_price, evidence, signature"
     " FROM intent WHERE slot = ? AND side = ?"
+)
+REPLACE_SIGNATURE: Final = (
+    "UPDATE intent SET signature = ?, state = 0, reason = ''"
+    " WHERE slot = ? AND side = ? AND state <= 1"
 )
 OPEN_INTENTS: Final = (
     "SELECT household, slot, side, energy_wh, limit_price, evidence, signature, state"

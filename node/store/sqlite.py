@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,12 +49,14 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 class DatabaseKind:
     """What a file is for. ``schema`` is its folder of migrations in ``node/schema``;
     ``application_id`` tells it from other SQLite files; ``repair`` is the next step when it
-    is damaged."""
+    is damaged. ``page_bytes`` is the page size of a new file: a commit writes every page that it
+    touches, so small ones wear a memory card less where commits are small."""
 
     title: str
     schema: str
     application_id: int
     repair: str
+    page_bytes: int = 4096
 
 
 class Connection:
@@ -140,6 +142,27 @@ class Connection:
         self.rollbacks += 1
         if self._raw.in_transaction:
             self.execute("ROLLBACK")
+
+    def copy_into(self, path: Path) -> None:
+        """Copy everything committed, as of one moment, into another file, which is left in one
+        piece. Other connections read and write meanwhile."""
+        try:
+            target = sqlite3.connect(path, isolation_level=None)
+            with closing(target):
+                self._raw.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            raise_expected(error, self.kind, path)
+
+    def damage(self) -> list[str]:
+        """What is wrong with the file, as SQLite's full check tells; nothing for a whole one."""
+        try:
+            found = [str(row[0]) for row in self._raw.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            if _primary(error) not in _DAMAGED:
+                raise_expected(error, self.kind, self.path)
+            return [str(error)]
+        return [] if found == ["ok"] else found
 
     def close(self) -> None:
         """Let go of the file; again is harmless."""

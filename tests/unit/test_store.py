@@ -22,6 +22,7 @@ from node.model import (
     OrderSettled,
     Quality,
     RegisterReading,
+    SampleBatch,
     Side,
     SignedOrder,
     SlotCleared,
@@ -73,6 +74,11 @@ settlements = st.builds(
     st.none() | prices,
     st.integers(-(2**58), 2**58),
 )
+
+
+def batch(number: int) -> SampleBatch:
+    """A quarter of an hour of samples."""
+    return SampleBatch("m", number * 900, (number + 1) * 900, 900, b"%d" % number)
 
 
 @pytest.fixture
@@ -153,6 +159,62 @@ class TestWhatItKeeps:
         assert path.stat().st_mode & 0o077 == 0
         with NodeDatabase.open(path) as database:
             assert database.intent(SLOT, Side.BID) == bid()
+
+
+class TestMeters:
+    def test_a_sources_state_is_the_one_given_last(self, path: Path) -> None:
+        with NodeDatabase.open(path) as database:
+            assert database.meter_state("linky") is None
+            database.set_meter_state("linky", '{"import_wh": 1}')
+            database.set_meter_state("inverter", "")
+            database.set_meter_state("linky", '{"import_wh": 2}')
+        with NodeDatabase.open(path) as database:
+            assert database.meter_state("linky") == '{"import_wh": 2}'
+            assert database.meter_state("inverter") == ""
+
+    def test_the_same_batch_again_changes_nothing(self) -> None:
+        with NodeDatabase.open(None) as database:
+            database.add_samples(batch(0))
+            database.add_samples(replace(batch(0), packed=b"other"))
+            database.add_samples(replace(batch(0), meter_id="other"))
+            assert list(database.samples("m", 0, 900)) == [batch(0)]
+
+    @pytest.mark.parametrize(
+        ("from_s", "to_s", "numbers"),
+        [
+            (900, 1_800, [1]),
+            (899, 1_801, [0, 1, 2]),
+            (1_000, 1_001, [1]),
+            (900, 900, []),
+            (-5, 0, []),
+            (0, 10**9, [0, 1, 2, 4]),
+            (2_700, 3_600, []),  # the gap
+            (3_000, 3_700, [4]),
+        ],
+    )
+    def test_samples_are_found_by_the_time_that_they_reach_into(
+        self, from_s: int, to_s: int, numbers: list[int]
+    ) -> None:
+        with NodeDatabase.open(None) as database:
+            for number in (4, 0, 2, 1):
+                database.add_samples(batch(number))
+                database.add_samples(replace(batch(number), meter_id="another"))
+            found = list(database.samples("m", from_s, to_s))
+            assert found == [batch(number) for number in numbers]
+
+    def test_old_samples_are_pruned_and_their_room_is_used_again(self, path: Path) -> None:
+        with NodeDatabase.open(path) as database:
+            with database.transaction():
+                for number in range(5_000):
+                    database.add_samples(batch(number))
+            assert database.prune_samples(batch(4_500).to_s - 1) == 4_500
+            assert database.prune_samples(batch(4_500).to_s - 1) == 0
+            assert next(iter(database.samples("m", 0, 10**9))) == batch(4_500)
+        size = path.stat().st_size
+        with NodeDatabase.open(path) as database, database.transaction():
+            for number in range(5_000, 9_000):
+                database.add_samples(batch(number))
+        assert path.stat().st_size <= size
 
 
 class TestOrders:
@@ -264,6 +326,48 @@ class TestProjection:
             with pytest.raises(KeyError):
                 breaks(database)
             assert [c.slot for c in database.recent_clearings(5)] == [1]
+
+
+class TestRewind:
+    def test_what_came_after_a_position_is_forgotten_and_nothing_else(self) -> None:
+        with NodeDatabase.open(None) as database:
+            for slot in (1, 2):
+                database.add_intent(bid(slot))
+                at = LogPosition(slot, 2)
+                database.set_intent_state(slot, Side.BID, IntentState.ACCEPTED, at=at)
+                database.add_clearing(cleared(slot))  # at (slot, 3)
+                database.add_settlement(settled(slot))  # at (slot, 4)
+            database.set_cursor(LogPosition(9, 9))
+            assert len(database.recent_clearings(9)) == 2
+            database.rewind(LogPosition(2, 3))
+            assert database.cursor() == LogPosition(2, 3)
+            assert database.recent_clearings(9) == [cleared(1), cleared(2)]
+            assert [t.settled for t in database.own_trades()] == [settled(1), None]
+            assert database.open_intents() == []
+            database.rewind(LogPosition(1, 9))
+            assert database.recent_clearings(9) == [cleared(1)]
+            assert database.open_intents() == [(bid(2), IntentState.SENT)]
+
+    def test_it_is_undone_with_the_transaction_around_it(self) -> None:
+        def breaks(database: NodeDatabase) -> None:
+            with database.transaction():
+                database.rewind(BEFORE_ALL)
+                assert (database.recent_clearings(9), database.cursor()) == ([], BEFORE_ALL)
+                raise KeyError
+
+        with NodeDatabase.open(None) as database:
+            database.add_clearing(cleared())
+            database.set_cursor(LogPosition(SLOT, 9))
+            with pytest.raises(KeyError):
+                breaks(database)
+            assert database.recent_clearings(9) == [cleared()]
+            assert database.cursor() == LogPosition(SLOT, 9)
+
+    def test_it_never_moves_the_cursor_on(self) -> None:
+        with NodeDatabase.open(None) as database:
+            database.set_cursor(LogPosition(5, 0))
+            database.rewind(LogPosition(6, 0))
+            assert database.cursor() == LogPosition(5, 0)
 
 
 class TestOwnTrades:
