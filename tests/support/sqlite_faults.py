@@ -21,14 +21,16 @@ def watching(before: Callable[[sqlite3.Connection], None]) -> Callable[..., sqli
     return partial(sqlite3.connect, factory=Watched)
 
 
-def failing_at(number: int) -> Callable[..., sqlite3.Connection]:
+def failing_at(
+    number: int, code: int = sqlite3.SQLITE_IOERR, message: str = "disk I/O error"
+) -> Callable[..., sqlite3.Connection]:
     """``sqlite3.connect`` whose connections fail at the n-th statement inside a transaction."""
     left = count(number, -1)
 
     def fail_when_due(_: sqlite3.Connection) -> None:
         if next(left) == 1:
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            error = sqlite3.OperationalError(message)
+            error.sqlite_errorcode = code
             raise error
 
     return watching(fail_when_due)

@@ -1,21 +1,17 @@
-"""A household node's database when something is wrong: files, disks, migrations."""
+"""A household node's database when something is wrong with its file, folder or disk."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from node.errors import ConfigurationError, StorageBusy
-from node.model import BEFORE_ALL, Side, SlotEnergy
+from node.model import Side
 from node.store import NodeDatabase, opening
 from tests.support.processes import run_in_process
-from tests.support.slot_life import SLOT, bid, cleared, settled
-from tests.support.sqlite_faults import failing_at, watching
+from tests.support.slot_life import SLOT, bid
 
 
 @pytest.fixture
@@ -135,108 +131,3 @@ class TestFailures:
         database = NodeDatabase.open(path)
         database.close()
         database.close()
-
-
-class TestMigrations:
-    """A later schema is played by adding statements to the real one."""
-
-    LATER = (
-        "CREATE TABLE weather (slot INTEGER PRIMARY KEY, cloud_pct INTEGER NOT NULL) STRICT",
-        "INSERT INTO weather SELECT slot, 50 FROM slot_energy",
-        "ALTER TABLE weather ADD COLUMN rain_mm INTEGER",
-    )
-
-    def test_each_statement_failing_leaves_a_database_that_opens(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for number in count(1):
-            path = tmp_path / f"{number}.sqlite"
-            with monkeypatch.context() as patch:
-                faulty = failing_at(number)
-                patch.setattr(sqlite3, "connect", faulty)
-                if not opens(path):
-                    assert list(integrity(path)) == ["ok"]
-                    patch.undo()
-                    use(path)
-                    continue
-            break
-        assert number > sum(map(len, opening.migrations("node")))
-
-    def test_dying_at_each_statement_leaves_a_database_that_opens(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        folder = tmp_path / "live"
-        folder.mkdir()
-        deaths: list[Path] = []
-
-        def snapshot(_: sqlite3.Connection) -> None:
-            deaths.append(tmp_path / f"dead{len(deaths)}")
-            shutil.copytree(folder, deaths[-1])
-
-        with monkeypatch.context() as patch:
-            patch.setattr(sqlite3, "connect", watching(snapshot))
-            NodeDatabase.open(folder / "node.sqlite").close()
-        assert len(deaths) > sum(map(len, opening.migrations("node")))
-        for death in deaths:
-            use(death / "node.sqlite")
-
-    def test_a_later_schema_comes_on_top_and_resumes_where_it_failed(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with NodeDatabase.open(path) as database:
-            for slot in range(3):
-                database.add_slot_energy(SlotEnergy(slot, 1, 1))
-        grown = (*opening.migrations("node"), self.LATER)
-        monkeypatch.setattr(opening, "migrations", lambda _: grown)
-        for number in range(1, len(self.LATER) + 3):  # its statements, the version, the commit
-            with monkeypatch.context() as patch:
-                patch.setattr(sqlite3, "connect", failing_at(number))
-                assert not opens(path)
-            assert rows(path, "PRAGMA user_version") == [(len(grown) - 1,)]
-            assert rows(path, "SELECT count(*) FROM slot_energy") == [(3,)]
-        NodeDatabase.open(path).close()
-        assert rows(path, "PRAGMA user_version") == [(len(grown),)]
-        assert rows(path, "SELECT slot, cloud_pct, rain_mm FROM weather") == [
-            (0, 50, None),
-            (1, 50, None),
-            (2, 50, None),
-        ]
-
-    @pytest.mark.parametrize("schema", ["node", "ledger"])
-    def test_every_statement_is_one(self, schema: str) -> None:
-        for statements in opening.migrations(schema):
-            for statement in statements:
-                assert sqlite3.complete_statement(statement)
-                assert not sqlite3.complete_statement(statement.rstrip(";"))
-
-
-def use(path: Path) -> None:
-    """Open a database for good and live a slot in it."""
-    with NodeDatabase.open(path) as database:
-        assert database.cursor() == BEFORE_ALL
-        with database.transaction():
-            database.add_slot_energy(SlotEnergy(SLOT, 1, 1))
-            database.add_intent(bid())
-        database.add_clearing(cleared())
-        database.add_settlement(settled())
-        assert len(database.own_trades()) == 1
-
-
-def opens(path: Path) -> bool:
-    try:
-        NodeDatabase.open(path).close()
-    except StorageBusy:
-        return False
-    return True
-
-
-def integrity(path: Path) -> list[str]:
-    return [row[0] for row in rows(path, "PRAGMA integrity_check")]
-
-
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    raw = sqlite3.Connection(path)
-    try:
-        return raw.execute(query).fetchall()
-    finally:
-        raw.close()
