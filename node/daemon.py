@@ -11,8 +11,10 @@ A slot, seen from one house::
     gate closes        clear_slot   anybody may clear; every node tries, with jitter
     afterwards         follow       events -> own acceptances, clearings, settlements
 
-Nothing is sent before it is durable, nothing is sent after its gate has closed, and a node that
-stops anywhere goes on from what it made durable.
+``run`` keeps these steps on an agenda and takes whichever is due first: gates may overlap, and a
+step that fails is tried again while the others go their way. Nothing is sent before it is durable,
+nothing is sent after its gate has closed, and a node that stops anywhere goes on from what it made
+durable: the agenda follows from the store and the clock alone.
 """
 
 from __future__ import annotations
@@ -20,23 +22,30 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
+from node.agenda import EVERY_SLOT, Agenda, Due, Step, Trouble
 from node.chain.outbox import Outbox
 from node.clock import Clock
-from node.errors import Refused
+from node.errors import MeterError, Refused
 from node.market.orders import evidence_commitment, evidence_salt, orders_for
 from node.market.strategies import MarketView, OwnOutcome, Strategy
 from node.meter.registers import energy_between
 from node.model import (
     Household,
+    LogPosition,
     MarketEvent,
+    Order,
     OrderAccepted,
     OrderRefused,
     OrderSettled,
     Quality,
     RegisterReading,
+    Side,
+    SignedOrder,
     SlotCleared,
     SlotEnergy,
 )
@@ -55,21 +64,54 @@ MAX_PAGES: Final = 1_000
 CLEAR_JITTER_S: Final = 20
 """Nodes spread their tries to clear a slot over so many seconds: the first one does it for all."""
 
+MISSED_SLOTS: Final = 2_976
+"""Slots that a node which was away closes one by one when it is back: 31 days of 15 minutes. What
+was metered before them is booked on the oldest of them, as an estimate."""
+
+CLOSED_AT_ONCE: Final = 96
+"""Slots that one step closes at most: other steps have their turn in between."""
+
+WAITING: Final = 128
+"""Closed slots that wait for their order at most; what is older is too late in any market."""
+
 
 @dataclass(slots=True)
 class Counters:
     """What this process has seen, for status pages and metrics."""
 
+    slots_closed: int = 0
+    slots_estimated: int = 0
     orders_sent: int = 0
     orders_resent: int = 0
     orders_accepted: int = 0
     orders_late: int = 0
     orders_given_up: int = 0
+    orders_unknown: int = 0
     slots_cleared_here: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node as it is now, for status pages. ``awake_s`` is when it last looked at its clock;
+    ``chain_since_s`` since when the chain is reachable, or is not."""
+
+    household: int
+    since_s: int
+    awake_s: int
+    slot: int
+    last_energy: SlotEnergy | None
+    last_order: Order | None
+    cursor: LogPosition
+    chain_reachable: bool
+    chain_since_s: int
+    troubles: Sequence[Trouble]
+    steps_failed: int
+    clock_set_back: int
+    counters: Counters
+
+
 class HouseholdNode:
-    """One household's node. Methods are called in the order of a slot's life, by one task."""
+    """One household's node: ``run``, or the steps of a slot's life in their order. One task."""
 
     def __init__(
         self,
@@ -97,53 +139,46 @@ class HouseholdNode:
         self._rng = rng
         self._evidence_key = evidence_key
         self._last_reading = storage.last_reading()
+        self._last_energy: SlotEnergy | None = None
+        self._last_order: Order | None = None
         self._outcomes: deque[OwnOutcome] = deque(maxlen=OUTCOMES_KEPT)
-        self._unsettled_wh: dict[tuple[int, int], int] = {}  # by slot and side
+        self._ordered_wh: dict[tuple[int, int], int] = {}  # by slot and side, until settled
         self._unanswered = {(s.order.slot, s.order.side) for s, _ in storage.open_intents()}
+        self._waiting: dict[int, tuple[SlotEnergy, bytes]] = {}  # closed, not ordered yet
+        self._tolerance_s = slot_s // 10
+        self._agenda = Agenda(clock, self._tolerance_s)
+        self._end_slot: int | None = None
+        self._until_s: int | None = None  # closing is tried for ever: the energy must be booked
+        self._since_s = clock.now_s()
+        self._resumed_upto = self._remember_closed_slots()
         self._remember_own_trades()
 
     async def start(self) -> None:
         """Take the first reading: the node answers for energy from here on. Later calls of a
         restarted node find the last reading of the one before and change nothing."""
         if self._last_reading is None:
-            self._last_reading = await self._meter.read()
-            self._storage.add_reading(self._last_reading)
+            reading = await self._meter.read()
+            self._storage.add_reading(reading)
+            self._last_reading = reading
 
-    async def run(self, *, slots: int | None = None) -> None:
-        """Live slot after slot, for ever or for a number of them, as the clock tells."""
-        await self.start()
-        await self._catch_up()  # what this node ordered before it stopped may still be in time
-        slot = slot_at(self._clock.now_s(), self._slot_s)
-        last = None if slots is None else slot + slots
-        while last is None or slot < last:
-            await self._clock.sleep_until(slot_end_s(slot, self._slot_s))
-            energy, evidence = await self.close_slot(slot)
-            rules = await self._market.rules_at(slot)
-            await self._clock.sleep_until(rules.gate_opens_s(slot))
-            await self.order_slot(energy, evidence)
-            await self._clock.sleep_until(rules.gate_closes_s(slot) - rules.gate_s // 4)
-            await self._catch_up()
-            # Not into the next slot's end: its reading would be late.
-            spare_s = self._slot_s - rules.gate_offset_s - rules.gate_s
-            jitter_s = self._rng.randrange(min(max(spare_s, 1), CLEAR_JITTER_S))
-            await self._clock.sleep_until(rules.gate_closes_s(slot) + jitter_s)
-            await self.clear_slot(slot)
-            await self.follow()
-            slot += 1
+    # A slot's life, step by step
 
     async def close_slot(self, slot: int) -> tuple[SlotEnergy, bytes]:
-        """Read the registers at the end of a slot; what they grew by is the slot's energy.
+        """Ask for the registers at the end of a slot; what they grew by is the slot's energy.
 
         Returns it with the commitment to the evidence behind it. Raises MeterError or MeterSilent;
-        then the slot stays open, and its energy is in the next one's.
+        then the slot stays open, to be closed later, or its energy is in the next one's.
         """
-        before, after = self._last_reading, await self._meter.read()
+        before = self._last_reading
         assert before is not None, "start() comes first"
+        after = await self._meter.read_at(slot_end_s(slot, self._slot_s))
         energy = energy_between(slot, self._slot_s, before, after)
         with self._storage.transaction():
             self._storage.add_reading(after)
             self._storage.add_slot_energy(energy)
-        self._last_reading = after
+            self._meter.keep(self._storage)
+        self._last_reading, self._last_energy = after, energy
+        self.counters.slots_closed += 1
         return energy, self._commit_to(slot, before, after)
 
     async def order_slot(self, energy: SlotEnergy, evidence: bytes) -> None:
@@ -152,14 +187,218 @@ class HouseholdNode:
         Estimated energy is not ordered: it may belong to another slot, and stays with the supplier.
         An order whose gate has closed by this node's clock is not made at all, and counted.
         """
-        if energy.quality is Quality.ESTIMATED:
-            log.warning("slot_estimated slot=%d household=%d", energy.slot, self.household.number)
+        await self._send(await self._prepare(energy, evidence))
+
+    async def resend(self) -> None:
+        """Send what is not accepted yet once more, as the very bytes that were signed, as long as
+        its gate is open. The market takes only one of them."""
+        for kept, _ in self._storage.open_intents():
+            slot = kept.order.slot
+            rules = await self._market.rules_at(slot)
+            if rules.gate_is_open(slot, self._clock.now_s()):
+                signed = self._outbox.to_resend(kept)
+                await self._market.submit(signed)
+                self._outbox.sent(signed)
+                self.counters.orders_resent += 1
+
+    async def clear_slot(self, slot: int) -> str:
+        """Clear a slot whose gate has closed, unless somebody already did or nobody ordered.
+        Returns the reason of a refusal; empty when this node did it."""
+        try:
+            await self._market.clear(slot)
+        except Refused as refusal:
+            log.debug("clear_refused slot=%d reason=%s", slot, refusal.reason)
+            return refusal.reason
+        self.counters.slots_cleared_here += 1
+        return ""
+
+    async def follow(self) -> None:
+        """Project what happened on chain since the last time into the household's database."""
+        for _ in range(MAX_PAGES):
+            seen = self._storage.cursor()
+            page = await self._market.events_after(seen, self.household.number)
+            learned: list[OrderAccepted | OrderSettled] = []
+            with self._storage.transaction():
+                for event in page.events:
+                    if event.position > seen:  # an endpoint may tell an event twice
+                        seen = event.position
+                        self._project(event, learned)
+                self._storage.set_cursor(page.upto)
+            self._learn(learned)
+            if not page.more:
+                break
+        await self._give_up_late_orders()
+
+    # The agenda
+
+    async def run(self, *, slots: int | None = None) -> None:
+        """Live slot after slot, for ever or for a number of them, as the clock tells.
+
+        No expected failure ends it: what cannot be done now is shown in ``status`` and tried again
+        within the bounds of ``node.agenda``, while the other steps go on.
+        """
+        if slots is not None:
+            self._end_slot = slot_at(self._clock.now_s(), self._slot_s) + slots
+            self._until_s = slot_end_s(self._end_slot, self._slot_s)
+        await self._agenda.keep(self._do, self._plan_anew)
+
+    def status(self) -> NodeStatus:
+        """The node as it is now."""
+        return NodeStatus(
+            household=self.household.number,
+            since_s=self._since_s,
+            awake_s=self._agenda.awake_s,
+            slot=slot_at(self._clock.now_s(), self._slot_s),
+            last_energy=self._last_energy,
+            last_order=self._last_order,
+            cursor=self._storage.cursor(),
+            chain_reachable=self._agenda.chain_is_reachable,
+            chain_since_s=self._agenda.chain_since_s,
+            troubles=self._agenda.troubles,
+            steps_failed=self._agenda.failures,
+            clock_set_back=self._agenda.clock_set_back,
+            counters=replace(self.counters),
+        )
+
+    def _plan_anew(self) -> None:
+        """From what is durable and the clock alone: after a start, or when the clock was set."""
+        now_s = self._clock.now_s()
+        self._agenda.plan(Step.CLOSE, now_s, until_s=self._until_s)
+        for step in (Step.CATCH_UP, Step.ORDER):
+            self._agenda.plan(step, now_s, until_s=now_s + self._slot_s)
+
+    async def _do(self, due: Due) -> None:
+        match due.step:
+            case Step.CLOSE:
+                await self._close_ended()
+            case Step.CATCH_UP:
+                await self._catch_up(due)
+            case Step.ORDER:
+                await self._order_waiting()
+            case Step.CLEAR:
+                await self._clear(due)
+            case Step.FOLLOW:
+                await self.follow()
+
+    async def _close_ended(self) -> None:
+        """Close what has ended, oldest first: one slot, or all that were missed while the node or
+        its meter was away."""
+        await self.start()
+        now_s = self._clock.now_s()
+        for _ in range(CLOSED_AT_ONCE):
+            slot = self._slot_to_close(now_s)
+            if self._end_slot is not None and slot >= self._end_slot:
+                return
+            end_s = slot_end_s(slot, self._slot_s)
+            if now_s < end_s:
+                self._agenda.plan(Step.CLOSE, end_s, until_s=self._until_s)
+                return
+            energy, evidence = await self._close_first(slot, slot_at(now_s, self._slot_s))
+            self._wait_for_order(energy, evidence)
+            self._agenda.plan(Step.ORDER, now_s, until_s=now_s + 2 * self._slot_s)
+        self._agenda.plan(Step.CLOSE, now_s + 1, until_s=self._until_s)
+
+    def _slot_to_close(self, now_s: int) -> int:
+        """The first slot since the last reading that is not closed yet.
+
+        If the last reading is from a time to come, the clock was ahead when it was taken. What was
+        closed then stays closed, with what it was booked; the next slot holds energy of hours that
+        never were, so the reading that it begins with is kept again as an estimate.
+        """
+        last, slot_now = self._last_reading, slot_at(now_s, self._slot_s)
+        assert last is not None
+        is_ahead = last.taken_at_s > now_s + self._tolerance_s
+        if is_ahead and last.quality is not Quality.ESTIMATED:
+            last = replace(last, quality=Quality.ESTIMATED)
+            self._storage.add_reading(last)
+            self._last_reading = last
+        slot = max(slot_at(last.taken_at_s, self._slot_s), slot_now - MISSED_SLOTS)
+        slot = min(slot, slot_now)
+        while self._storage.slot_energy(slot) is not None:
+            slot += 1
+        return slot
+
+    async def _close_first(self, slot: int, slot_now: int) -> tuple[SlotEnergy, bytes]:
+        """Close the first slot at whose end the meter can still tell its registers: the energy of
+        those before it is in it, as an estimate. Raises MeterError if there is none."""
+        unknown: MeterError | None = None
+        for ended in range(slot, slot_now):
+            if ended == slot or self._storage.slot_energy(ended) is None:
+                try:
+                    return await self.close_slot(ended)
+                except MeterError as error:
+                    unknown = error
+        assert unknown is not None, "a slot has ended"
+        raise unknown
+
+    def _wait_for_order(self, energy: SlotEnergy, evidence: bytes) -> None:
+        if len(self._waiting) == WAITING:
+            del self._waiting[min(self._waiting)]
+            self.counters.orders_late += 1
+        self._waiting[energy.slot] = energy, evidence
+
+    async def _order_waiting(self) -> None:
+        """Order the closed slots whose gate is open; those whose gate has closed are too late."""
+        if not self._waiting:
             return
+        rules = await self._market.rules_at(max(self._waiting))
+        now_s = self._clock.now_s()
+        self._drop_late([s for s in self._waiting if rules.gate_closes_s(s) <= now_s], now_s)
+        for slot, (energy, evidence) in sorted(self._waiting.items()):
+            opens_s, closes_s = rules.gate_opens_s(slot), rules.gate_closes_s(slot)
+            if now_s < opens_s:
+                self._agenda.plan(Step.ORDER, opens_s, until_s=closes_s)
+                break
+            prepared = await self._prepare(energy, evidence)
+            del self._waiting[slot]
+            clear_s = closes_s + self._rng.randrange(min(self._slot_s, CLEAR_JITTER_S))
+            for step in (Step.CLEAR, Step.FOLLOW):
+                self._agenda.plan(step, clear_s, slot=slot, until_s=closes_s + self._slot_s)
+            self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)
+            await self._send(prepared)  # if that fails, the line before holds
+            quarter_s = closes_s - rules.gate_s // 4
+            self._agenda.plan(Step.CATCH_UP, quarter_s, slot=slot, until_s=closes_s)
+
+    def _drop_late(self, late: Sequence[int], now_s: int) -> None:
+        for slot in late:
+            energy, _ = self._waiting.pop(slot)
+            if slot > self._resumed_upto and energy.quality is Quality.METERED:
+                self.counters.orders_late += 1
+        if late:
+            log.warning("late slots=%d first=%d last=%d", len(late), min(late), max(late))
+            self._agenda.plan(Step.FOLLOW, now_s, until_s=now_s + self._slot_s)
+
+    async def _catch_up(self, due: Due) -> None:
+        await self.follow()
+        await self.resend()
+        await self._order_waiting()
+        if due.slot != EVERY_SLOT:
+            rules = await self._market.rules_at(due.slot)
+            last_s = rules.gate_closes_s(due.slot) - rules.gate_s // 4
+            if self._clock.now_s() < last_s:
+                self._agenda.plan(Step.CATCH_UP, last_s, slot=due.slot, until_s=due.until_s)
+
+    async def _clear(self, due: Due) -> None:
+        reason = await self.clear_slot(due.slot)
+        again_s = self._clock.now_s() + CLEAR_JITTER_S
+        # The chain's clock is that of its last block, and may be a little behind.
+        if reason == "gate_still_open" and due.until_s is not None and again_s < due.until_s:
+            for step in (Step.CLEAR, Step.FOLLOW):
+                self._agenda.plan(step, again_s, slot=due.slot, until_s=due.until_s)
+
+    # What is behind the steps
+
+    async def _prepare(self, energy: SlotEnergy, evidence: bytes) -> list[SignedOrder]:
+        """The orders of a slot, signed and durable. None for an estimate, nor after the gate."""
+        if energy.quality is Quality.ESTIMATED:
+            self.counters.slots_estimated += 1
+            log.warning("slot_estimated slot=%d household=%d", energy.slot, self.household.number)
+            return []
         rules = await self._market.rules_at(energy.slot)
         if not rules.gate_is_open(energy.slot, self._clock.now_s()):
             self.counters.orders_late += 1
             log.warning("order_late slot=%d household=%d", energy.slot, self.household.number)
-            return
+            return []
         view = MarketView(
             rules=rules,
             rng=self._rng,
@@ -168,69 +407,48 @@ class HouseholdNode:
         )
         orders = orders_for(self.household, energy, self._strategy, view, evidence)
         if not orders:
-            return
+            return []
         with self._storage.transaction():
             prepared = [self._outbox.prepare(order) for order in orders]
-        for order in (signed.order for signed in prepared):
-            self._unsettled_wh[order.slot, order.side] = order.energy_wh
+        for signed in prepared:
+            order = self._last_order = signed.order
+            self._ordered_wh[order.slot, order.side] = order.energy_wh
             self._unanswered.add((order.slot, order.side))
+        return prepared
+
+    async def _send(self, prepared: Sequence[SignedOrder]) -> None:
         for signed in prepared:
             await self._market.submit(signed)
             self._outbox.sent(signed)
             self.counters.orders_sent += 1
 
-    async def resend(self) -> None:
-        """Send what is not accepted yet once more, as the very bytes that were signed, as long as
-        its gate is open. The market takes only one of them."""
-        for signed, _ in self._storage.open_intents():
-            slot = signed.order.slot
-            rules = await self._market.rules_at(slot)
-            if rules.gate_is_open(slot, self._clock.now_s()):
-                await self._market.submit(signed)
-                self._outbox.sent(signed)
-                self.counters.orders_resent += 1
-
-    async def clear_slot(self, slot: int) -> None:
-        """Clear a slot whose gate has closed, unless somebody already did or nobody ordered."""
-        try:
-            await self._market.clear(slot)
-        except Refused as refusal:
-            log.debug("clear_refused slot=%d reason=%s", slot, refusal.reason)
-        else:
-            self.counters.slots_cleared_here += 1
-
-    async def follow(self) -> None:
-        """Project what happened on chain since the last time into the household's database."""
-        for _ in range(MAX_PAGES):
-            page = await self._market.events_after(self._storage.cursor(), self.household.number)
-            with self._storage.transaction():
-                for event in page.events:
-                    self._project(event)
-                self._storage.set_cursor(page.upto)
-            if not page.more:
-                break
-        await self._give_up_late_orders()
-
-    async def _catch_up(self) -> None:
-        await self.follow()
-        await self.resend()
-
-    def _project(self, event: MarketEvent) -> None:
+    def _project(self, event: MarketEvent, learned: list[OrderAccepted | OrderSettled]) -> None:
+        """Store what an event tells; what is to be remembered waits until that is durable."""
         if isinstance(event, SlotCleared):
             self._storage.add_clearing(event)
         elif isinstance(event, OrderAccepted | OrderRefused):
             if event.household != self.household.number:
                 return
-            known = self._outbox.observe(event)
+            is_own = self._outbox.observe(event)
             if isinstance(event, OrderAccepted):
-                self.counters.orders_accepted += 1
-                self._unanswered.discard((event.slot, event.side))
-                if not known:
+                if is_own:
+                    learned.append(event)
+                else:
+                    self.counters.orders_unknown += 1
                     log.warning("order_unknown_here slot=%d side=%s", event.slot, event.side.word)
         elif isinstance(event, OrderSettled) and event.household == self.household.number:
             self._storage.add_settlement(event)
-            ordered_wh = self._unsettled_wh.pop((event.slot, event.side), event.filled_wh)
-            self._outcomes.append(OwnOutcome(event.slot, event.side, ordered_wh, event.filled_wh))
+            learned.append(event)
+
+    def _learn(self, learned: Sequence[OrderAccepted | OrderSettled]) -> None:
+        for event in learned:
+            key = (event.slot, event.side)
+            if isinstance(event, OrderAccepted):
+                self.counters.orders_accepted += 1
+                self._unanswered.discard(key)
+            else:
+                ordered_wh = self._ordered_wh.pop(key, event.filled_wh)
+                self._outcomes.append(OwnOutcome(*key, ordered_wh, event.filled_wh))
 
     async def _give_up_late_orders(self) -> None:
         """What the chain has not accepted by the end of its gate is never sent again."""
@@ -242,15 +460,30 @@ class HouseholdNode:
         closed = slot_at(now_s - rules.gate_offset_s - rules.gate_s, rules.slot_s) - 1
         for signed, reason in self._outbox.expire(closed):
             order = signed.order
-            self._unsettled_wh.pop((order.slot, order.side), None)
-            self._unanswered.discard((order.slot, order.side))
+            self._ordered_wh.pop((order.slot, order.side), None)
             self.counters.orders_given_up += 1
             log.warning(
                 "order_given_up slot=%d side=%s reason=%s", order.slot, order.side.word, reason
             )
+        self._unanswered = {key for key in self._unanswered if key[0] > closed}
 
     def _commit_to(self, slot: int, before: RegisterReading, after: RegisterReading) -> bytes:
         return evidence_commitment(evidence_salt(self._evidence_key, slot), before, after)
+
+    def _remember_closed_slots(self) -> int:
+        """After a restart: what was closed but not ordered is ordered if its gate is still open,
+        with the commitment that it had. Returns the last slot closed."""
+        last = -1
+        for before, after in pairwise(self._storage.last_readings(WAITING + 1)):
+            slot = slot_at(after.taken_at_s, self._slot_s) - 1
+            energy = self._storage.slot_energy(slot)
+            if energy is None:
+                continue
+            self._last_energy, last = energy, max(slot, last)
+            is_ordered = any(self._storage.intent(slot, side) is not None for side in Side)
+            if after.quality is energy.quality is Quality.METERED and not is_ordered:
+                self._waiting[slot] = energy, self._commit_to(slot, before, after)
+        return last
 
     def _remember_own_trades(self) -> None:
         """After a restart: what strategies look back on, and which orders are still under way."""
@@ -264,4 +497,4 @@ class HouseholdNode:
                     OwnOutcome(order.slot, order.side, order.energy_wh, trade.settled.filled_wh)
                 )
             elif trade.state is not IntentState.EXPIRED:
-                self._unsettled_wh[order.slot, order.side] = order.energy_wh
+                self._ordered_wh[order.slot, order.side] = order.energy_wh

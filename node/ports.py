@@ -138,6 +138,11 @@ class IntentStorage(Protocol):
         there is no such order."""
         ...
 
+    def replace_signature(self, signed: SignedOrder) -> None:
+        """Keep the same order's new signature, of a household whose key was changed; it is PENDING
+        again. Raises ValueError if there is no such order, or one that is not open any more."""
+        ...
+
     def open_intents(self) -> Sequence[tuple[SignedOrder, IntentState]]:
         """The orders that are PENDING or SENT, oldest first."""
         ...
@@ -152,6 +157,10 @@ class NodeStorage(IntentStorage, MeterStorage, Protocol):
 
     def last_reading(self) -> RegisterReading | None:
         """The newest reading kept."""
+        ...
+
+    def last_readings(self, count: int) -> Sequence[RegisterReading]:
+        """The ``count`` readings kept last, oldest first."""
         ...
 
     def add_slot_energy(self, energy: SlotEnergy) -> None:

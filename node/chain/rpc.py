@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any, Final
 
 from aiohttp import ClientError
 from eth_account import Account
+from eth_utils.exceptions import ValidationError
 from web3 import AsyncWeb3
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.types import RPCEndpoint, TxParams
@@ -27,6 +29,18 @@ FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.5
 
 GAS_DEPLOY: Final = 8_000_000
+
+NO_ANSWER: Final = (
+    Web3Exception,
+    ClientError,
+    OSError,
+    TimeoutError,
+    JSONDecodeError,
+    UnicodeDecodeError,
+    ValidationError,
+)
+"""What comes instead of an answer: no connection, an error, half a document; and what the embedded
+chain raises where others answer with an error, as for a nonce that another sender has used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class Rpc:
         """Ask the endpoint which chain it serves. Raises ChainUnreachable."""
         try:
             return cls(w3, await w3.eth.chain_id)
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise ChainUnreachable(
                 f"the chain does not answer: {error}",
                 next_step="check the URL and that the node is running",
@@ -67,14 +81,14 @@ class Rpc:
         """The number of the newest block."""
         try:
             return number(await self.ask("eth_blockNumber"))
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise ChainUnreachable(f"no head from the chain: {error}") from error
 
     async def code_at(self, address: str) -> bytes:
         """The contract code at an address; empty if there is none."""
         try:
             return bytes(await self.w3.eth.get_code(self.w3.to_checksum_address(address)))
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise ChainUnreachable(f"no code from the chain: {error}") from error
 
     async def call(self, to: str, contract: Contract, function: str, *arguments: object) -> Any:  # noqa: ANN401 - the contract's ABI decides, not Python
@@ -88,7 +102,7 @@ class Rpc:
             data = bytes(await self.w3.eth.call(transaction))
         except ContractLogicError as error:
             raise refusal_of(contract, error) from error
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise ChainUnreachable(f"{contract.name}.{function}: {error}") from error
         values = known.result(data)
         return values[0] if len(values) == 1 else values
@@ -106,7 +120,7 @@ class Rpc:
             query["topics"] = list(topics)
         try:
             return list(await self.ask("eth_getLogs", query))
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise ChainUnreachable(
                 f"no logs of blocks {from_block} to {to_block}: {error}"
             ) from error
@@ -162,7 +176,7 @@ class Sender:
             transaction_hash = await self._rpc.ask("eth_sendRawTransaction", raw)
             self._nonce += 1
             receipt = await self._receipt(transaction_hash)
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             self._nonce = None  # asked for again: what was sent may or may not have arrived
             raise ChainUnreachable(f"a transaction to {contract.name} failed: {error}") from error
         self.transactions += 1
@@ -203,7 +217,7 @@ class Sender:
             await self._rpc.w3.eth.call(again, block_identifier=block)
         except ContractLogicError as error:
             return refusal_of(contract, error)
-        except (Web3Exception, ClientError, OSError, TimeoutError) as error:
+        except NO_ANSWER as error:
             return ChainUnreachable(f"a transaction to {contract.name} reverted: {error}")
         return Refused(f"a transaction to {contract.name} reverted", reason="reverted")
 

@@ -15,8 +15,9 @@ def energy_between(
     The energies of consecutive slots add up to last minus first register by construction. If
     ``before`` is from more than a tenth of a slot before the slot began, or ``after`` from more
     than that after it ended, energy of other slots is in it: the slot is marked as estimated, and
-    is not to be ordered. Raises MeterError when the readings are of two meters or a register fell:
-    rebasing on it would lose or invent energy.
+    is not to be ordered. So it is where a reading is itself estimated, and where time went
+    backwards between the two. Raises MeterError when the readings are of two meters or a register
+    fell: rebasing on it would lose or invent energy.
     """
     if before.meter_id != after.meter_id:
         raise MeterError(
@@ -35,5 +36,12 @@ def energy_between(
     tolerance_s = slot_s // 10
     reaches_back = before.taken_at_s < slot_start_s(slot, slot_s) - tolerance_s
     reaches_on = after.taken_at_s > slot_end_s(slot, slot_s) + tolerance_s
-    quality = Quality.ESTIMATED if reaches_back or reaches_on else Quality.METERED
+    is_estimated = (
+        reaches_back
+        or reaches_on
+        or after.taken_at_s < before.taken_at_s
+        or before.quality is Quality.ESTIMATED
+        or after.quality is Quality.ESTIMATED
+    )
+    quality = Quality.ESTIMATED if is_estimated else Quality.METERED
     return SlotEnergy(slot, import_wh, export_wh, quality)

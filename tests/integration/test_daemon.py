@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -339,23 +339,68 @@ def test_late_is_refused_here_and_counted(street: Street) -> None:
 
 
 @pytest.mark.parametrize("away_slots", [1, 3])
-def test_a_gap_is_kept_whole_marked_and_not_ordered(
+def test_slots_missed_while_away_are_closed_at_their_own_ends(
     tmp_path: Path, street: Street, away_slots: int
 ) -> None:
+    """A meter that still knows its past leaves no gap; only the gates that closed are lost."""
     path = tmp_path / "node.sqlite"
     with NodeDatabase.open(path) as storage:
         lived(street, storage, 2)
     back = SLOT + 2 + away_slots
     street.clock.advance_to(slot_start_s(back, 900) + 450)
     with NodeDatabase.open(path) as storage:
-        lived(street, storage, len(LOAD_WH) - 2 - away_slots)
+        node = lived(street, storage, len(LOAD_WH) - 2 - away_slots)
+        energies = [storage.slot_energy(SLOT + i) for i in range(len(LOAD_WH))]
+        assert [(e.import_wh, e.export_wh, e.quality) for e in energies if e] == [
+            (import_wh, export_wh, Quality.METERED)
+            for import_wh, export_wh in zip(IMPORT_WH, EXPORT_WH, strict=True)
+        ]
+        assert node.counters.orders_late == away_slots
+    ordered = {signed.order.slot for signed in street.sent}
+    assert not ordered & set(range(SLOT + 2, back))
+    assert any(slot >= back for slot in ordered)
+
+
+class ForgetfulMeter:
+    """Can tell nothing of the time before an instant; its registers go on as they are."""
+
+    def __init__(self, clock: ManualClock, knows_from_s: int) -> None:
+        self._meter, self._knows_from_s = meter_of(clock), knows_from_s
+
+    async def read(self) -> RegisterReading:
+        return await self._meter.read()
+
+    async def read_at(self, instant_s: int) -> RegisterReading:
+        if instant_s < self._knows_from_s:
+            raise MeterError("that was before everything that is known")
+        return await self._meter.read_at(instant_s)
+
+    def keep(self, storage: MeterStorage) -> None:
+        pass
+
+
+@pytest.mark.parametrize("away_slots", [1, 3])
+def test_a_gap_that_nobody_can_split_is_kept_whole_marked_and_not_ordered(
+    tmp_path: Path, street: Street, away_slots: int
+) -> None:
+    path = tmp_path / "node.sqlite"
+    with NodeDatabase.open(path) as storage:
+        lived(street, storage, 2)
+    back = SLOT + 2 + away_slots
+    back_s = slot_start_s(back, 900) + 450
+    street.clock.advance_to(back_s)
+    with NodeDatabase.open(path) as storage:
+        node = node_of(street, storage, meter=ForgetfulMeter(street.clock, back_s))
+        asyncio.run(node.run(slots=len(LOAD_WH) - 2 - away_slots))
         gap = storage.slot_energy(back)
         assert gap is not None
         assert gap.quality is Quality.ESTIMATED
         assert gap.import_wh == sum(IMPORT_WH[2 : 3 + away_slots])
         assert gap.export_wh == sum(EXPORT_WH[2 : 3 + away_slots])
+        assert [storage.slot_energy(slot) for slot in range(SLOT + 2, back)] == [None] * away_slots
         totals = storage.totals()
         assert (totals.import_wh, totals.export_wh) == (sum(IMPORT_WH), sum(EXPORT_WH))
+        assert node.counters.slots_estimated == 1
     ordered = {signed.order.slot for signed in street.sent}
     assert not ordered & set(range(SLOT + 2, back + 1))
     assert any(slot > back for slot in ordered)
@@ -379,11 +424,15 @@ class SwappedMeter:
         pass
 
 
-def test_a_swapped_meter_stops_the_node_and_invents_nothing(street: Street) -> None:
+def test_a_swapped_meter_closes_no_slot_says_so_and_invents_nothing(street: Street) -> None:
     with NodeDatabase.open(None) as storage:
         node = node_of(street, storage, meter=SwappedMeter(street.clock, START_S + 2_000))
-        with pytest.raises(MeterError, match="meter m1 and ends on meter m2"):
-            asyncio.run(node.run(slots=5))
+        asyncio.run(node.run(slots=5))
+        (trouble,) = node.status().troubles
+        assert trouble.kind == "MeterError"
+        assert "begins on meter m1 and ends on meter m2" in trouble.message
+        assert "confirm the meter swap" in trouble.next_step
+        assert node.status().chain_reachable
         totals = storage.totals()
         assert (totals.import_wh, totals.export_wh) == (IMPORT_WH[0], EXPORT_WH[1])
         last = storage.last_reading()
@@ -413,11 +462,7 @@ def test_forged_refusals_do_not_end_an_order(street: Street) -> None:
         run(node.follow())  # the forgeries are all that it hears of
         ((_, state),) = storage.open_intents()
         assert state is IntentState.SENT
-        late = OrderAccepted(
-            LogPosition(10_001, 0),
-            *(SLOT, HOME, Side.BID),
-            *(accepted[0].energy_wh, accepted[0].limit_price, 0),
-        )
+        late = replace(accepted[0], position=LogPosition(10_001, 0))
         street.events.append(late)
         run(node.follow())
         assert states(storage) == [(0, IntentState.ACCEPTED, "")]

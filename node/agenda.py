@@ -1,0 +1,173 @@
+"""What a node has to do and when, and what came of it: steps that are due, steps that failed.
+
+Nothing here is kept on disk: a node plans anew from its store and its clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Final
+
+from node.clock import Clock
+from node.errors import ChainMismatch, ChainUnreachable, DaiseeError, Transient
+
+log = logging.getLogger("daisee.node")
+
+FIRST_PAUSE_S: Final = 1
+LONGEST_PAUSE_S: Final = 60
+"""Between two tries of a step that failed; each pause is twice the one before. What only a person
+can mend is looked at once in the longest pause, so that the node goes on by itself afterwards."""
+
+WATCH_S: Final = 30
+"""How often, in seconds of the machine, whoever waits looks whether the clock was set."""
+
+EVERY_SLOT: Final = 0
+"""Stands for the slot of a step that is not about one."""
+
+
+class Step(IntEnum):
+    """What a node does, in the order of what is due at the same second."""
+
+    CLOSE = 0
+    CATCH_UP = 1
+    ORDER = 2
+    CLEAR = 3
+    FOLLOW = 4
+
+    @property
+    def word(self) -> str:
+        """As logs and statuses write it."""
+        return self.name.lower()
+
+
+ASKS_THE_CHAIN: Final = frozenset({Step.CATCH_UP, Step.FOLLOW})
+"""Steps that never end well without an answer of the chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A step that is to be taken at ``at_s``; it is not tried again from ``until_s`` on."""
+
+    step: Step
+    at_s: int
+    slot: int = EVERY_SLOT
+    until_s: int | None = None
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A step that fails: since when, and how the last time."""
+
+    step: Step
+    kind: str
+    message: str
+    next_step: str
+    since_s: int
+    chain_is_away: bool = False
+
+
+class Agenda:
+    """The steps that are due, one for each kind and slot, and the troubles that there are.
+
+    It is bounded: a slot has its steps only while its gate is open, or opens or closes next.
+    ``tolerance_s``: clocks that differ by no more are one clock, disciplined.
+    """
+
+    def __init__(self, clock: Clock, tolerance_s: int) -> None:
+        self.failures = 0
+        self.clock_set_back = 0
+        self.awake_s = self.chain_since_s = clock.now_s()
+        self.chain_is_reachable = True
+        self._clock = clock
+        self._tolerance_s = tolerance_s
+        self._due: dict[tuple[Step, int], Due] = {}
+        self._troubles: dict[Step, Trouble] = {}
+
+    def plan(
+        self, step: Step, at_s: int, *, slot: int = EVERY_SLOT, until_s: int | None = None
+    ) -> None:
+        """Have a step taken, in place of the same one of the same slot if it is planned. It is
+        not tried again from ``until_s`` on."""
+        self._due[step, slot] = Due(step, at_s, slot, until_s)
+
+    @property
+    def troubles(self) -> Sequence[Trouble]:
+        """What fails at present, by kind of step."""
+        return [self._troubles[step] for step in sorted(self._troubles)]
+
+    async def keep(
+        self, do: Callable[[Due], Awaitable[None]], plan_anew: Callable[[], None]
+    ) -> None:
+        """Plan, and do what is planned, always what is due first, until nothing is left.
+
+        No expected failure ends it: a step that fails is planned again, unless its time is over.
+        A clock that is set back has everything planned anew.
+        """
+        self.awake_s = self._clock.now_s()
+        plan_anew()
+        while self._due:
+            due = min(self._due.values(), key=lambda due: (due.at_s, due.step, due.slot))
+            await self._wait_until(due.at_s)
+            now_s, seen_s = self._clock.now_s(), self.awake_s
+            if now_s < seen_s - self._tolerance_s:
+                log.warning("clock_set_back seconds=%d", seen_s - now_s)
+                self.clock_set_back += 1
+                self.awake_s = now_s
+                self._due.clear()
+                plan_anew()
+                continue
+            self.awake_s = max(now_s, seen_s)
+            if now_s >= due.at_s:
+                del self._due[due.step, due.slot]
+                await self._take(due, do)
+
+    async def _wait_until(self, unix_s: int) -> None:
+        """Wait, but not blindly: whoever sleeps does not see that the clock is set back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_S):
+                await self._clock.sleep_until(unix_s)
+
+    async def _take(self, due: Due, do: Callable[[Due], Awaitable[None]]) -> None:
+        try:
+            await do(due)
+        except DaiseeError as error:
+            self._failed(due, error)
+        else:
+            self._went_well(due.step)
+        is_reachable = not any(trouble.chain_is_away for trouble in self._troubles.values())
+        if is_reachable is not self.chain_is_reachable:
+            self.chain_is_reachable, self.chain_since_s = is_reachable, self._clock.now_s()
+
+    def _failed(self, due: Due, error: DaiseeError) -> None:
+        self.failures += 1
+        now_s = self._clock.now_s()
+        pause_s = LONGEST_PAUSE_S
+        if isinstance(error, Transient):
+            pause_s = min(FIRST_PAUSE_S << min(due.tries, 10), LONGEST_PAUSE_S)
+        again = replace(due, at_s=now_s + pause_s, tries=due.tries + 1)
+        if due.until_s is None or again.at_s < due.until_s:
+            self._due.setdefault((due.step, due.slot), again)
+        before, kind = self._troubles.get(due.step), type(error).__name__
+        self._troubles[due.step] = Trouble(
+            due.step,
+            kind,
+            error.message,
+            error.next_step,
+            now_s if before is None else before.since_s,
+            isinstance(error, ChainUnreachable | ChainMismatch),
+        )
+        if before is None or before.kind != kind:
+            log.warning("fails step=%s kind=%s %s", due.step.word, kind, error.message)
+
+    def _went_well(self, step: Step) -> None:
+        """The step's own trouble is over; and if it asked the chain, so are all that could not."""
+        for trouble in list(self._troubles.values()):
+            if trouble.step is step or (step in ASKS_THE_CHAIN and trouble.step is not Step.CLOSE):
+                del self._troubles[trouble.step]
+                log.info("works_again step=%s since_s=%d", trouble.step.word, trouble.since_s)
