@@ -6,6 +6,7 @@ name and not found at the first frame. Passwords and keys stand in files of thei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -77,6 +78,8 @@ _KEYS: Final = (
     *("time_path", "lists", "layouts", "meter_id", "max_power_w", "resolution_wh", "period_s"),
     "producer_expected",
 )
+_BRACKETED: Final = re.compile(r"\[(?P<host>[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]{1,5}))?")
+_PLAIN: Final = re.compile(r"(?P<host>[^\s/:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _SCHEMES: Final = {
     "tcp": Way.TCP,
     "http": Way.HTTP,
@@ -245,20 +248,13 @@ def _broker(
 
 def host_and_port(address: str, default_port: int) -> tuple[str, int]:
     """``host``, ``host:port``, ``[::1]`` or ``[::1]:port`` taken apart. Raises ValueError."""
-    host, port = address, ""
-    if address.startswith("["):
-        host, _, rest = address[1:].partition("]")
-        if rest and not rest.startswith(":"):
-            raise ValueError(f"{address!r} is no host and port")
-        port = rest.removeprefix(":")
-    elif address.count(":") == 1:
-        host, _, port = address.partition(":")
-    number = default_port
-    if port:
-        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
-    if not host or any(mark in host for mark in "/ ") or not 0 < number < 65_536:
+    match = _BRACKETED.fullmatch(address) or _PLAIN.fullmatch(address)
+    if match is None:
         raise ValueError(f"{address!r} is no host and port")
-    return host, number
+    port = default_port if match["port"] is None else int(match["port"])
+    if not 0 < port < 65_536:
+        raise ValueError(f"{address!r} has no port from 1 to 65535")
+    return match["host"], port
 
 
 def _line(kind: str, reader: SettingsTable) -> Line | None:

@@ -7,6 +7,7 @@ meter does not move house.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -136,10 +137,13 @@ class HttpTransport:
             await self._clock.sleep_until(asked_s + self._poll_s)
 
     async def _ask(self) -> list[Decoded]:
-        """What the first way says that gives a frame; that way is kept. Else all refusals."""
+        """What the first way says that gives a frame; that way is kept. Else all refusals. Raises
+        MeterError when the device refuses whoever asks."""
         refusals: list[Decoded] = []
+        is_forbidden = False
         for request in self._requests:
             status, payload = await self._asker.ask(request)
+            is_forbidden = is_forbidden or status in _FORBIDDEN
             if status != _SUCCESS:
                 refusals.append(refused(f"{request.path or '/'} answered {status}", payload))
                 continue
@@ -149,6 +153,11 @@ class HttpTransport:
                 self._requests = (request,)
                 return decoded
             refusals += decoded
+        if is_forbidden:
+            raise MeterError(
+                f"{self._asker.url} wants a user and a password, or others",
+                next_step="write user and password_file as the device knows them",
+            )
         return refusals
 
 
@@ -159,38 +168,33 @@ class _Asker:
         self, session: aiohttp.ClientSession, url: str, credentials: Credentials | None
     ) -> None:
         self._session = session
-        self._url = url
+        self.url = url
         self._credentials = credentials
         self._digest: tuple[aiohttp.DigestAuthMiddleware, ...] = ()
         if credentials is not None:
             self._digest = (aiohttp.DigestAuthMiddleware(credentials.user, credentials.password),)
 
     async def ask(self, request: Request) -> tuple[int, bytes]:
-        """Status and payload. Raises MeterSilent without an answer, MeterError when it is refused
-        to whoever asks."""
+        """Status and payload. Raises MeterSilent without an answer."""
         try:
             async with self._sent(request) as answer:
                 payload = await _read(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or f"no answer within {ANSWER_S} s"
             raise MeterSilent(
-                f"{self._url} does not answer ({reason})", next_step="check its address"
+                f"{self.url} does not answer ({reason})", next_step="check its address"
             ) from error
-        if answer.status in _FORBIDDEN:
-            raise MeterError(
-                f"{self._url} wants a user and a password, or others",
-                next_step="write user and password_file as the device knows them",
-            )
         return answer.status, payload
 
     def _sent(self, request: Request) -> aiohttp.client._RequestContextManager:
-        url, known = self._url + request.path, self._credentials
+        url, known = self.url + request.path, self._credentials
         if known is None:
             return self._session.get(url, allow_redirects=False)
         match request.login:
             case Login.BASIC:
-                auth = aiohttp.BasicAuth(known.user, known.password)
-                return self._session.get(url, allow_redirects=False, auth=auth)
+                pair = b64encode(f"{known.user}:{known.password}".encode()).decode("ascii")
+                headers = {"Authorization": f"Basic {pair}"}
+                return self._session.get(url, allow_redirects=False, headers=headers)
             case Login.DIGEST:
                 return self._session.get(url, allow_redirects=False, middlewares=self._digest)
             case Login.FORM:

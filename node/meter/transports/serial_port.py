@@ -125,15 +125,12 @@ class SerialPort:
             loop.remove_reader(self._fd)
 
     def _set(self) -> None:
-        if self._is_line:
-            try:
-                _set_line(self._fd, self.line)
-            except OSError as error:
-                raise MeterError(
-                    f"{self._path} cannot be set to {self.line} ({error.strerror})"
-                ) from error
-            except termios.error as error:
-                raise MeterSilent(f"{self._path} cannot be set to {self.line} ({error})") from error
+        if not self._is_line:
+            return
+        try:
+            _set_line(self._fd, self.line)
+        except (OSError, termios.error) as error:
+            raise self._gone(f"it cannot be set to {self.line}: {error}") from error
 
 
 def connect_serial(
@@ -203,18 +200,30 @@ def _is_line(path: str, fd: int) -> bool:
 
 
 def _set_line(fd: int, line: Line) -> None:
-    """Raw, as the module says; what arrived under the old setting is thrown away."""
+    """Raw, as the module says; what arrived under the old setting is thrown away.
+
+    Ports that are no real line (a pseudo-terminal of socat or ser2net) know no seven bits and no
+    parity, and may refuse to be told: they are set to eight bits, and a parity bit that comes
+    along is seen as a byte above 0x7F.
+    """
+    try:
+        _set_raw(fd, line.baud, line.mode)
+    except termios.error:
+        _set_raw(fd, line.baud, LineMode.EIGHT_NONE)
+    termios.tcflush(fd, termios.TCIFLUSH)
+
+
+def _set_raw(fd: int, baud: int, mode: LineMode) -> None:
     _, _, cflag, _, _, _, characters = termios.tcgetattr(fd)
     cflag &= ~(termios.CSIZE | termios.PARENB | termios.PARODD | termios.CSTOPB | termios.CRTSCTS)
     cflag |= termios.CREAD | termios.CLOCAL
     iflag = 0
-    if line.mode is LineMode.SEVEN_EVEN:
+    if mode is LineMode.SEVEN_EVEN:
         cflag |= termios.CS7 | termios.PARENB
         iflag = termios.INPCK
     else:
         cflag |= termios.CS8
     characters[termios.VMIN] = 1
     characters[termios.VTIME] = 0
-    speed = _SPEEDS[line.baud]
-    termios.tcsetattr(fd, termios.TCSANOW, [iflag, 0, cflag, 0, speed, speed, characters])
-    termios.tcflush(fd, termios.TCIFLUSH)
+    attributes = [iflag, 0, cflag, 0, _SPEEDS[baud], _SPEEDS[baud], characters]
+    termios.tcsetattr(fd, termios.TCSANOW, attributes)
