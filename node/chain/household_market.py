@@ -7,9 +7,9 @@ from typing import Final
 
 from node.chain.client import MARKET, MarketClient
 from node.chain.relay import Relay
-from node.chain.rpc import Sender
+from node.chain.rpc import Rpc, Sender
 from node.clock import Clock
-from node.errors import Refused
+from node.errors import ChainMismatch, Refused
 from node.model import EventPage, LogPosition, MarketRules, SignedOrder
 
 REMEMBERED: Final = 16
@@ -63,6 +63,7 @@ class ChainMarket:
             else:
                 self._relayed.append(signed)
                 return
+        await self._still_on_the_agreed_chain()
         await self._client.submit_batch(self._sender, [signed])
 
     async def clear(self, slot: int) -> None:
@@ -72,6 +73,7 @@ class ChainMarket:
         The question is answered as of the last block, in which the gate may still be open when in
         the next one it is not; so that answer alone is no reason not to try.
         """
+        await self._still_on_the_agreed_chain()
         try:
             await self._client.rpc.call(self._client.where.address, MARKET, "clear", slot)
         except Refused as refusal:
@@ -84,7 +86,19 @@ class ChainMarket:
 
     async def events_after(self, position: LogPosition, household: int) -> EventPage:
         """Every clearing, and what concerns the household, by the chain's own filter."""
+        await self._still_on_the_agreed_chain()
         return await self._client.events_after(position, household)
+
+    async def _still_on_the_agreed_chain(self) -> None:
+        """Ask before anything is sent or believed: an endpoint may be pointed at another chain
+        while this node runs. Raises ChainMismatch."""
+        agreed = self._client.rpc.chain_id
+        now = await Rpc.connect(self._client.rpc.w3)
+        if now.chain_id != agreed:
+            raise ChainMismatch(
+                f"the endpoint serves chain {now.chain_id}, and the market is on chain {agreed}",
+                next_step="check the RPC URL; nothing is traded until it serves the agreed chain",
+            )
 
 
 def _in_common_words(refusal: Refused) -> Refused:
