@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from operator import sub
-from typing import Final, Protocol
+from types import ModuleType
+from typing import Final
 
-from node.billing.allocation.plain import Matrix, allocate_step
-from node.billing.allocation.plain import allocate_curves as plain_curves
+from node.billing.allocation import plain as plain_engine
+from node.billing.allocation.plain import Matrix
 from node.billing.allocation.rounds import Key, ResolvedStage, resolve
 from node.billing.series import MISSING
 
@@ -58,14 +59,20 @@ class Allocation:
 
     def matrix(self, step: int) -> Matrix:
         """Wh by producer and consumer in one step. Raises ValueError for an open one."""
-        if step in self.open_steps:
-            raise ValueError(f"step {step} is open: a curve has no value there")
-        return allocate_step(
-            self.stages,
-            step,
-            [curve[step] for curve in self.production.values()],
-            [curve[step] for curve in self.consumption.values()],
+        return next(self.matrices([step]))
+
+    def matrices(self, steps: Sequence[int]) -> Iterator[Matrix]:
+        """Wh by producer and consumer, step after step. Raises ValueError for an open one.
+
+        Matrices are made again each time, for all of a year would not fit into memory.
+        """
+        unknown = set(steps).intersection(self.open_steps)
+        if unknown:
+            raise ValueError(f"step {min(unknown)} is open: a curve has no value there")
+        made: Iterator[Matrix] = _engine(plain=not HAS_NUMPY).matrices(
+            self.stages, steps, tuple(self.production.values()), tuple(self.consumption.values())
         )
+        return made
 
 
 def _rest(whole: array[int], part: array[int], open_steps: tuple[int, ...]) -> array[int]:
@@ -105,8 +112,7 @@ def allocate(
     given = {point: array("q", (MISSING,)) * steps for point in produced}
     allocated = {point: array("q", (MISSING,)) * steps for point in consumed}
     pairs = {group: [[0] * len(consumed) for _ in produced] for group in sorted(set(groups or ()))}
-    run = _vector() if not plain else plain_curves
-    run(
+    _engine(plain=plain).allocate_curves(
         stages,
         _without(steps, open_steps),
         tuple(produced.values()),
@@ -119,28 +125,13 @@ def allocate(
     return Allocation(key, stages, produced, consumed, given, allocated, open_steps, pairs)
 
 
-class _Run(Protocol):
-    """An engine over whole curves; see ``plain.allocate_curves``."""
-
-    def __call__(
-        self,
-        stages: Sequence[ResolvedStage],
-        steps: Sequence[int],
-        production_wh: Sequence[array[int]],
-        consumption_wh: Sequence[array[int]],
-        groups: Sequence[int] | None,
-        *,
-        given_wh: Sequence[array[int]],
-        allocated_wh: Sequence[array[int]],
-        pairs: dict[int, Matrix],
-    ) -> None: ...
-
-
-def _vector() -> _Run:
+def _engine(*, plain: bool) -> ModuleType:
+    if plain:
+        return plain_engine
     # numpy is an extra: a node without it allocates too, only slower.
-    from node.billing.allocation.vector import allocate_curves  # noqa: PLC0415
+    from node.billing.allocation import vector  # noqa: PLC0415
 
-    return allocate_curves
+    return vector
 
 
 def _without(steps: int, left_out: Sequence[int]) -> Sequence[int]:

@@ -10,7 +10,7 @@ equal remainders to the point that comes first in the order of the delivery poin
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from node.billing.allocation.rounds import (
     SCALE,
@@ -21,7 +21,7 @@ from node.billing.allocation.rounds import (
     ResolvedStage,
 )
 
-__all__ = ["Matrix", "allocate_curves", "allocate_step", "apportion", "split"]
+__all__ = ["Matrix", "allocate_curves", "allocate_step", "apportion", "matrices", "split"]
 
 Matrix = list[list[int]]
 """Wh by producer, then by consumer."""
@@ -90,6 +90,22 @@ def allocate_curves(
             for total, row in zip(pairs[groups[step]], matrix, strict=True):
                 for consumer, energy_wh in enumerate(row):
                     total[consumer] += energy_wh
+
+
+def matrices(
+    stages: Sequence[ResolvedStage],
+    steps: Iterable[int],
+    production_wh: Sequence[array[int]],
+    consumption_wh: Sequence[array[int]],
+) -> Iterator[Matrix]:
+    """The matrices of some steps, one after the other."""
+    for step in steps:
+        yield allocate_step(
+            stages,
+            step,
+            [curve[step] for curve in production_wh],
+            [curve[step] for curve in consumption_wh],
+        )
 
 
 def allocate_step(

@@ -23,12 +23,12 @@ from node.billing.allocation.rounds import (
     ResolvedStage,
 )
 
-__all__ = ["Cells", "allocate_curves", "allocate_steps"]
+__all__ = ["Cells", "allocate_curves", "allocate_steps", "matrices"]
 
 Table: TypeAlias = npt.NDArray[np.int64]
 
-Cells: TypeAlias = Callable[[int, Table], None]
-"""Is told, for each producer, what it gave to whom: rows are some of the steps."""
+Cells: TypeAlias = Callable[[int, Table, Table], None]
+"""Is told what a producer gave to whom in some rows: its place, the rows, their cells."""
 
 _LARGEST: Final = 2**62
 
@@ -104,10 +104,36 @@ def _store(curves: Sequence[array[int]], steps: Table, table: Table) -> None:
 
 
 def _adder(total: Table) -> Cells:
-    def add(producer: int, cells_wh: Table) -> None:
+    def add(producer: int, _rows: Table, cells_wh: Table) -> None:
         total[producer] += cells_wh.sum(axis=0)
 
     return add
+
+
+def matrices(
+    stages: Sequence[ResolvedStage],
+    steps: Sequence[int],
+    production_wh: Sequence[array[int]],
+    consumption_wh: Sequence[array[int]],
+) -> Iterator[plain.Matrix]:
+    """The matrices of some steps, one after the other, from pieces of bounded size."""
+    shape = (len(production_wh), len(consumption_wh))
+    for piece in _pieces(steps, None, max(_AT_ONCE // max(shape[0] * shape[1], 1), 1)):
+        produced, consumed = _table(production_wh, piece), _table(consumption_wh, piece)
+        if not _fits(produced, consumed):
+            for step, made, used in zip(piece, produced.tolist(), consumed.tolist(), strict=True):
+                yield plain.allocate_step(stages, int(step), made, used)
+            continue
+        cells = np.zeros((len(piece), *shape), dtype=np.int64)
+        allocate_steps(stages, piece, produced, consumed, _collector(cells))
+        yield from cells.tolist()
+
+
+def _collector(cells: Table) -> Cells:
+    def collect(producer: int, rows: Table, cells_wh: Table) -> None:
+        cells[rows, producer] += cells_wh
+
+    return collect
 
 
 def _fits(production_wh: Table, consumption_wh: Table) -> bool:
@@ -185,7 +211,7 @@ def _split(producers: Table, given_wh: Table, taken_wh: Table, cells: Cells) -> 
         row_wh = _apportion(gifts_wh[busy], open_wh[busy], open_sum_wh[busy])
         open_wh[busy] -= row_wh
         open_sum_wh -= gifts_wh
-        cells(int(producer), row_wh)
+        cells(int(producer), busy, row_wh)
 
 
 def _round(item: ResolvedRound, steps: Table, offered_wh: Table, needs_wh: Table) -> Table:
@@ -254,8 +280,9 @@ def _pairs(
     left_wh -= offers_wh.sum(axis=2)
     need_wh -= offers_wh.sum(axis=1)
     if cells is not None:
+        rows = np.arange(len(steps))
         for producer in range(len(stage.coefficients)):
-            cells(producer, offers_wh[:, producer])
+            cells(producer, rows, offers_wh[:, producer])
 
 
 def _weights(shares: Sequence[Coefficient], steps: Table) -> Table:
