@@ -171,7 +171,8 @@ class RegisterReading:
     """One capture of a meter's cumulative registers.
 
     ``quality`` is estimated where the registers were not read at ``taken_at_s`` but lie between two
-    captures too far apart: the sum across them is exact, its split is not.
+    captures too far apart: the sum across them is exact, its split is not. ``continues`` is the
+    meter whose totals these go on from, once its owner has confirmed that it was replaced.
     """
 
     meter_id: str
@@ -180,6 +181,7 @@ class RegisterReading:
     export_wh: int
     evidence_class: EvidenceClass = EvidenceClass.C
     quality: Quality = Quality.METERED
+    continues: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,16 +49,19 @@ class Verdict(StrEnum):
 class Limits:
     """What is known of a register: the most power that can flow through it, the step in which it
     counts (1,000 Wh for a German meter without its PIN), the value at which it starts again from 0,
-    and whether the device may start again by itself (evidence class C)."""
+    whether the device may start again by itself (evidence class C), and by how much two samples may
+    arrive closer together than they were taken."""
 
     max_power_w: int
     resolution_wh: int = 1
     range_wh: int = 10**9
     may_restart: bool = False
+    lateness_s: int = 0
 
     def may_grow_wh(self, seconds: int) -> int:
         """The most that the register can have grown in a time."""
-        energy = self.max_power_w * max(seconds, 0) * MARGIN_NUMERATOR
+        taken_s = max(seconds, 0) + self.lateness_s
+        energy = self.max_power_w * taken_s * MARGIN_NUMERATOR
         return energy // (3600 * MARGIN_DENOMINATOR) + self.resolution_wh
 
 
@@ -74,6 +77,11 @@ class Series:
     def joined(self, register_wh: int, at_s: int) -> Series:
         """One sample longer."""
         return Series(register_wh, at_s, self.since_s, self.samples + 1)
+
+    @property
+    def is_steady(self) -> bool:
+        """Long enough for no glitch."""
+        return self.samples >= AGREEING_TO_MOVE and self.at_s - self.since_s >= MOVING_TAKES_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,12 @@ class GuardState:
         """Whether the last samples are not believed."""
         return self.suspect is not None
 
+    @property
+    def is_moved(self) -> bool:
+        """Whether the register goes on steadily from a value that is not believed: what a glitch
+        does not do, and what only the owner can explain."""
+        return self.suspect is not None and self.suspect.is_steady
+
 
 def first_sample(register_wh: int, at_s: int) -> GuardState:
     """The guard of a register that was never seen: its total starts where the register stands."""
@@ -118,6 +132,15 @@ def confirm_restart(state: GuardState) -> GuardState:
     if state.suspect is None:
         raise ValueError("no value is held: there is nothing to confirm")
     return _moved(state, counted_wh=state.counted_wh)
+
+
+def stepped_back(state: GuardState, by_s: int) -> GuardState:
+    """The clock that the samples' times come from was set back: what is remembered moves along, so
+    that the register may go on growing at once."""
+    suspect = state.suspect
+    if suspect is not None:
+        suspect = replace(suspect, at_s=suspect.at_s - by_s, since_s=suspect.since_s - by_s)
+    return replace(state, at_s=state.at_s - by_s, suspect=suspect)
 
 
 def _agree(state: GuardState, register_wh: int, at_s: int) -> tuple[GuardState, Verdict]:
@@ -148,9 +171,7 @@ def _doubt(
     else:
         suspect = Series(register_wh, at_s, at_s, 1)
     state = replace(state, suspect=suspect, agreeing=0, held=state.held + 1)
-    is_steady = (
-        suspect.samples >= AGREEING_TO_MOVE and suspect.at_s - suspect.since_s >= MOVING_TAKES_S
-    )
+    is_steady = suspect.is_steady
     if is_steady and _rolled_over(state.register_wh, register_wh, limits.range_wh):
         grown_wh = limits.range_wh - state.register_wh + register_wh
         return _moved(state, counted_wh=state.counted_wh + grown_wh), Verdict.ROLLED_OVER
