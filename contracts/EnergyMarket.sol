@@ -13,7 +13,17 @@ import {IEnergyMarket} from "./interfaces/IEnergyMarket.sol";
 import {IHouseholdRegistry} from "./interfaces/IHouseholdRegistry.sol";
 import {Clearing} from "./libraries/Clearing.sol";
 import {Level, TickBook} from "./libraries/TickBook.sol";
-import {Account, Accounts, Orders, Result, Results, Row, Rows} from "./libraries/Words.sol";
+import {
+    Account,
+    Accounts,
+    Numbers,
+    Orders,
+    Result,
+    Results,
+    Row,
+    Rows,
+    RuleNumbers
+} from "./libraries/Words.sol";
 
 /// @title A neighbourhood's double auction for metered energy
 /// @notice A slot's life: orders are accepted while its gate is open (O(1) each, the bidder's worst case
@@ -21,7 +31,7 @@ import {Account, Accounts, Orders, Result, Results, Row, Rows} from "./libraries
 /// next order or when anybody asks. Markers [n] refer to docs/rounding.md.
 contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, Pausable {
     using SafeERC20 for IERC20;
-    using TickBook for TickBook.Side;
+    using TickBook for TickBook.Book;
     using TickBook for TickBook.Marks;
 
     uint256 private constant ASK = 0;
@@ -39,13 +49,13 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
     /// @dev Holds 30 days of slots of one second.
     uint256 private constant RING_MAX = 2 ** 22;
 
-    /// @dev Shares a word with Pausable's flag, because an order reads both: hence the order of the bases.
+    /// @dev These two share a word with Pausable's flag, because an order reads all three: hence the order
+    /// of the bases, and the newest rules' numbers once more.
     uint16 private _newestVersion;
+    Numbers private _newestNumbers;
     // Arrays, not mappings: their types bound every index, and adding an index is cheaper than hashing it.
     Rules[2 ** 16] private _rules;
-    // Written through the pointers that _side returns, which slither does not follow.
-    // slither-disable-next-line uninitialized-state
-    TickBook.Side[2 * RING_MAX] private _books;
+    TickBook.Book[RING_MAX] private _books;
     Household[2 ** 32] private _households;
     Result[2 ** 32] private _results;
     mapping(address feeRecipient => uint256 balance) private _fees;
@@ -66,10 +76,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 slot;
         uint256 ringIndex;
         bool open; // and not paused
-        uint256 floorPrice;
-        uint256 tickSize;
-        uint256 ticks;
-        uint256 networkFee;
+        Numbers numbers;
     }
 
     constructor(
@@ -93,7 +100,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
     // Orders
 
     /// @inheritdoc IEnergyMarket
-    function submit(SignedOrder calldata signedOrder) external {
+    function submitOrder(SignedOrder calldata signedOrder) external {
         Refusal refusal = _accept(signedOrder, _termsOf(Orders.slot(signedOrder.order)));
         if (refusal != Refusal.None) revert EnergyMarketOrderRefused(refusal);
     }
@@ -128,7 +135,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         // Energy, price and fee have at most 24, 32 and 32 bits, a balance 96 [2].
         unchecked {
             if (Orders.side(order) == BID) {
-                uint256 escrow = Orders.energyWh(order) * (Orders.limitPrice(order) + terms.networkFee); // [3]
+                uint256 escrow = Orders.energyWh(order) * (Orders.limitPrice(order) + terms.numbers.networkFee()); // [3]
                 if (escrow > balance) {
                     member.account = Accounts.pack(balance, newest, pending);
                     return Refusal.InsufficientCredit;
@@ -193,11 +200,12 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         if (energyWh == 0 || energyWh > limitWh) return (Refusal.EnergyOutOfLimit, 0);
         unchecked {
             // A price below the floor wraps round to a tick far beyond the grid.
-            uint256 aboveFloor = Orders.limitPrice(order) - terms.floorPrice;
+            uint256 aboveFloor = Orders.limitPrice(order) - terms.numbers.floorPrice();
+            uint256 tickSize = terms.numbers.tickSize();
             // Multiplying back shows whether the division was exact.
             // slither-disable-next-line divide-before-multiply
-            tick = aboveFloor / terms.tickSize;
-            if (tick >= terms.ticks || tick * terms.tickSize != aboveFloor) return (Refusal.PriceOffGrid, 0);
+            tick = aboveFloor / tickSize;
+            if (tick >= terms.numbers.ticks() || tick * tickSize != aboveFloor) return (Refusal.PriceOffGrid, 0);
         }
         if (row.slot() == terms.slot && row.energyWh(side) != 0) return (Refusal.Duplicate, 0);
         // Address 0 stands for a failed recovery, so its reason need not be looked at: a standing is good
@@ -216,29 +224,39 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
 
     function _termsOf(uint32 slot) private view returns (Terms memory terms) {
         bool isPaused = paused();
-        Rules storage rules = _rulesAt(slot);
-        (uint256 opensAt, uint256 closesAt) = _gate(slot, rules.gateOffset, rules.gateSeconds);
+        Numbers numbers = _newestNumbers;
+        if (numbers.fromSlot() > slot) numbers = _numbersOf(_rules[_versionAt(slot)]);
+        (uint256 opensAt, uint256 closesAt) = _gate(slot, numbers.gateOffset(), numbers.gateSeconds());
         terms.domain = _domainSeparatorV4();
         terms.slot = slot;
         terms.ringIndex = slot % RING_SLOTS;
         terms.open = !isPaused && opensAt <= block.timestamp && block.timestamp < closesAt;
-        terms.floorPrice = rules.floorPrice;
-        terms.tickSize = rules.tickSize;
-        terms.ticks = rules.ticks;
-        terms.networkFee = rules.networkFee;
+        terms.numbers = numbers;
     }
 
-    /// @dev One side of a book is used again only after the slot that it held was cleared. Its gate has long
-    /// closed: the rules keep all gates that can be open at one time within 3/4 of the ring [7].
+    function _numbersOf(Rules memory rules) private pure returns (Numbers) {
+        return RuleNumbers.pack(
+            rules.fromSlot,
+            rules.gateOffset,
+            rules.gateSeconds,
+            rules.floorPrice,
+            rules.tickSize,
+            rules.ticks,
+            rules.networkFee
+        );
+    }
+
+    /// @dev A book is used again only after the slot that it held was cleared. Its gate has long closed: the
+    /// rules keep all gates that can be open at one time within 3/4 of the ring [7].
     function _enter(Terms memory terms, uint256 side, uint256 tick, uint256 energyWh) private returns (uint256) {
-        TickBook.Side storage book = _side(terms.ringIndex, side);
+        TickBook.Book storage book = _books[terms.ringIndex];
         TickBook.Marks marks = book.marks;
         uint32 held = marks.slot();
         if (held != terms.slot) {
-            if (held != 0 && !_results[held].cleared()) _clear(held);
+            if (held != 0 && !marks.cleared()) _clear(held);
             marks = TickBook.blank(terms.slot);
         }
-        return book.add(marks, tick, energyWh);
+        return book.add(marks, side, tick, energyWh);
     }
 
     // Clearing
@@ -257,25 +275,17 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         if (block.timestamp < closesAt) revert EnergyMarketGateStillOpen(slot, closesAt);
     }
 
-    /// @dev Whether either side of its book holds orders of a slot.
+    /// @dev Whether its book holds orders of a slot.
     function _holds(uint32 slot) private view returns (bool) {
-        uint256 ringIndex = slot % RING_SLOTS;
-        if (slot == 0) return false;
-        return _side(ringIndex, ASK).marks.slot() == slot || _side(ringIndex, BID).marks.slot() == slot;
-    }
-
-    function _side(uint256 ringIndex, uint256 side) private view returns (TickBook.Side storage) {
-        unchecked {
-            return _books[2 * ringIndex + side]; // below 2 * RING_MAX
-        }
+        return slot != 0 && _books[slot % RING_SLOTS].marks.slot() == slot;
     }
 
     function _clear(uint32 slot) private {
         uint256 version = _versionAt(slot);
         Rules storage rules = _rules[version];
-        uint256 ringIndex = slot % RING_SLOTS;
-        (Level[] memory levels, uint256 count) =
-            TickBook.levels(_side(ringIndex, ASK), _side(ringIndex, BID), slot);
+        TickBook.Book storage book = _books[slot % RING_SLOTS];
+        (Level[] memory levels, uint256 count) = book.levels(slot);
+        book.close();
         Clearing.Outcome memory outcome = Clearing.clear(levels, count);
         // Exact, because the tick size is even [4].
         // slither-disable-next-line divide-before-multiply
@@ -512,6 +522,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
             revert EnergyMarketBadRules("gate length");
         }
         _rules[version] = rules;
+        _newestNumbers = _numbersOf(rules);
         emit RulesScheduled(version, rules);
     }
 
@@ -578,9 +589,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 ticks = _rulesAt(slot).ticks;
         askWh = new uint64[](ticks);
         bidWh = new uint64[](ticks);
-        uint256 ringIndex = slot % RING_SLOTS;
-        (Level[] memory levels, uint256 count) =
-            TickBook.levels(_side(ringIndex, ASK), _side(ringIndex, BID), slot);
+        (Level[] memory levels, uint256 count) = _books[slot % RING_SLOTS].levels(slot);
         for (uint256 i = 0; i < count; ++i) {
             uint256 tick = levels[i].tick();
             (askWh[tick], bidWh[tick]) = (uint64(levels[i].askWh()), uint64(levels[i].bidWh()));

@@ -53,7 +53,9 @@ BUDGETS: Final = {
     "order in a batch of 100, steady, 224 ticks": 33_000,
     "order in a batch of 100, steady, 40 ticks": 33_000,
     "order in a batch of 100, first revolution, 40 ticks": 52_000,
-    "order alone, at an occupied tick, steady": 68_000,
+    "order alone, first of its slot, steady": 68_000,
+    "order alone, in a new word of ticks, steady": 68_000,
+    "order alone, at any other tick, steady": 68_000,
     "clear 10 orders": 650_000,
     "clear 100 orders": 650_000,
     "clear 1000 orders, every tick on both sides": 650_000,
@@ -215,7 +217,7 @@ class Market:
 
     def submit_alone(self, slot: int, placed: Placed) -> int:
         """One order in a transaction of its own."""
-        data = contract("EnergyMarket").call("submit", self._order(slot, placed))
+        data = contract("EnergyMarket").call("submitOrder", self._order(slot, placed))
         return gas_of(self.chain.send(self.address, data))
 
     def _order(self, slot: int, placed: Placed) -> tuple[int, bytes, bytes, bytes]:
@@ -323,7 +325,8 @@ class Measurement:
     def _alone(self, slot: int) -> None:
         self.market.open_gate(slot)
         for household, (where, tick) in enumerate(
-            (("first of its side", 10), ("at a new tick", 11), ("at an occupied tick", 11)), start=1
+            (("first of its slot", 10), ("in a new word of ticks", 100), ("at any other tick", 11)),
+            start=1,
         ):
             used = self.market.submit_alone(slot, Placed(household, Side.BID, tick))
             self.figures[f"order alone, {where}, steady"] = used

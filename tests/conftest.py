@@ -11,13 +11,23 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 # How long an example takes depends on the machine, never on the property: hence no deadlines.
 _BASE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", parent=_BASE, derandomize=True, max_examples=50)
 settings.register_profile("ci", parent=_BASE, derandomize=True, max_examples=200)
 settings.register_profile("campaign", parent=_BASE, max_examples=10_000, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+settings.load_profile(_PROFILE)
+
+if _PROFILE != "campaign":
+    # Now and then hypothesis draws a literal of the project's own modules: of those loaded so far,
+    # so that an edit anywhere, or another order of tests, changes what every test draws. A verdict
+    # must not hang on that; campaigns may.
+    _NO_LITERALS = providers._local_constants  # noqa: SLF001 - there is no setting for it
+    providers._get_local_constants = lambda: _NO_LITERALS  # noqa: SLF001
 
 _REQUIRE_ALL = os.environ.get("DAISEE_REQUIRE_ALL") == "1"
 

@@ -107,7 +107,7 @@ interface IEnergyMarket {
     // Orders
 
     /// @notice Submit one signed order; anybody may carry it. Reverts with the reason if it is refused.
-    function submit(SignedOrder calldata signedOrder) external;
+    function submitOrder(SignedOrder calldata signedOrder) external;
     /// @notice Submit many. A bad one is skipped and reported by OrderRefused and never blocks the others.
     function submitBatch(SignedOrder[] calldata signedOrders) external;
 

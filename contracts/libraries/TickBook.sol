@@ -26,18 +26,18 @@ library Levels {
 
 /// @title One slot's book: energy by side and price tick
 /// @notice A book is used again for a later slot, so nothing in it is trusted without the slot tag, and no
-/// tick's energy without its bit.
-/// @dev marks = | 32 bits slot | 224 bits: tick k occupied |
-///      energies[k / 6] = 6 fields of 42 bits; sums stay below 2^42 [1].
-/// The sides carry the slot each for itself: a side goes over to a later slot with that slot's first order.
+/// word of energies without its bit: a word is wiped by the slot's first order in it.
+/// @dev marks = | 1 cleared | 38 bits: word of the bids in use | 38 bits: word of the asks in use | 32 slot |
+///      energies[38 * side + k / 6] = 6 fields of 42 bits; sums stay below 2^42 [1].
+/// One word of marks serves both sides, and most orders fall in a word that is in use: they do not write it.
 library TickBook {
     uint256 internal constant MAX_TICKS = 224;
     uint256 private constant TICK_BITS = 42;
     uint256 private constant TICKS_PER_WORD = 6;
     uint256 private constant TICK_MASK = 2 ** TICK_BITS - 1;
-    uint256 private constant TICKS_OF_WORD = 2 ** TICKS_PER_WORD - 1;
     uint256 private constant WORDS = 38;
-    uint256 private constant SLOT_SHIFT = 224;
+    uint256 private constant WORDS_SHIFT = 32;
+    uint256 private constant CLEARED = 1 << 108;
 
     type Marks is uint256;
 
@@ -45,72 +45,79 @@ library TickBook {
         uint256 fields;
     }
 
-    struct Side {
+    struct Book {
         Marks marks;
-        Word[WORDS] energies;
+        Word[2 * WORDS] energies;
     }
 
-    /// @notice The slot that a side holds; 0 if it was never used.
+    /// @notice The slot that a book holds; 0 if it was never used.
     function slot(Marks marks) internal pure returns (uint32) {
-        return uint32(Marks.unwrap(marks) >> SLOT_SHIFT);
+        return uint32(Marks.unwrap(marks));
     }
 
-    /// @notice The marks of an empty side. Stale energies stay where they are: their bits are gone.
+    /// @notice Whether that slot was cleared.
+    function cleared(Marks marks) internal pure returns (bool) {
+        return Marks.unwrap(marks) & CLEARED != 0;
+    }
+
+    /// @notice The marks of a slot's empty book. Stale energies stay where they are: their bits are gone.
     function blank(uint256 slot_) internal pure returns (Marks) {
-        return Marks.wrap(slot_ << SLOT_SHIFT);
+        return Marks.wrap(slot_);
     }
 
-    /// @notice Add an order's energy to its tick.
-    /// @param marks the side's marks: those that are stored or, for a new slot, blank ones
+    /// @notice Remember that a book's slot was cleared: its next order need not look for the result.
+    function close(Book storage book) internal {
+        book.marks = Marks.wrap(Marks.unwrap(book.marks) | CLEARED);
+    }
+
+    /// @notice Add an order's energy to its side and tick.
+    /// @param marks the book's marks: those that are stored or, for a new slot, blank ones
     /// @return prefixWh the tick's energy before
-    function add(Side storage side, Marks marks, uint256 tick, uint256 energyWh) internal returns (uint256 prefixWh) {
-        // tick < 224, so neither the index nor the shifts can overflow; sums cannot [1].
+    function add(Book storage book, Marks marks, uint256 side, uint256 tick, uint256 energyWh)
+        internal
+        returns (uint256 prefixWh)
+    {
+        // side < 2 and tick < 224, so neither the index nor the shifts can overflow; sums cannot [1].
         unchecked {
-            uint256 bit = 1 << tick;
+            uint256 index = side * WORDS + tick / TICKS_PER_WORD;
+            uint256 bit = 1 << (WORDS_SHIFT + index);
             uint256 shift = (tick % TICKS_PER_WORD) * TICK_BITS;
-            Word storage word = side.energies[tick / TICKS_PER_WORD];
-            uint256 fields = word.fields;
+            Word storage word = book.energies[index];
+            uint256 fields = 0;
             if (Marks.unwrap(marks) & bit == 0) {
-                side.marks = Marks.wrap(Marks.unwrap(marks) | bit);
+                book.marks = Marks.wrap(Marks.unwrap(marks) | bit);
             } else {
+                fields = word.fields;
                 prefixWh = (fields >> shift) & TICK_MASK;
             }
-            word.fields = (fields & ~(TICK_MASK << shift)) | ((prefixWh + energyWh) << shift);
+            word.fields = fields + (energyWh << shift);
         }
     }
 
     /// @notice The occupied ticks of a slot, ascending; reads only the words that hold one.
     /// @return found the levels, in the first `count` places
-    function levels(Side storage asks, Side storage bids, uint32 slot_)
+    function levels(Book storage book, uint32 slot_)
         internal
         view
         returns (Level[] memory found, uint256 count)
     {
-        uint256 askBits = _occupied(asks, slot_);
-        uint256 bidBits = _occupied(bids, slot_);
         found = new Level[](MAX_TICKS);
-        // At most 224 bits: the index stays below 38, the count at most 224.
+        Marks marks = book.marks;
+        if (slot(marks) != slot_) return (found, 0);
+        uint256 used = Marks.unwrap(marks) >> WORDS_SHIFT;
+        // 38 words of 6 ticks, of which 224 exist: indices and count stay within their arrays.
         unchecked {
-            for (uint256 index = 0; askBits | bidBits != 0; ++index) {
-                if ((askBits | bidBits) & TICKS_OF_WORD != 0) {
-                    uint256 askFields = askBits & TICKS_OF_WORD == 0 ? 0 : asks.energies[index].fields;
-                    uint256 bidFields = bidBits & TICKS_OF_WORD == 0 ? 0 : bids.energies[index].fields;
-                    for (uint256 i = 0; i < TICKS_PER_WORD; ++i) {
-                        uint256 askWh = (askBits >> i) & 1 == 0 ? 0 : (askFields >> (i * TICK_BITS)) & TICK_MASK;
-                        uint256 bidWh = (bidBits >> i) & 1 == 0 ? 0 : (bidFields >> (i * TICK_BITS)) & TICK_MASK;
-                        if (askWh | bidWh == 0) continue;
-                        found[count++] = Levels.pack(index * TICKS_PER_WORD + i, askWh, bidWh);
-                    }
+            for (uint256 index = 0; index < WORDS; ++index) {
+                uint256 askFields = (used >> index) & 1 == 0 ? 0 : book.energies[index].fields;
+                uint256 bidFields = (used >> (WORDS + index)) & 1 == 0 ? 0 : book.energies[WORDS + index].fields;
+                for (uint256 tick = index * TICKS_PER_WORD; askFields | bidFields != 0; ++tick) {
+                    uint256 askWh = askFields & TICK_MASK;
+                    uint256 bidWh = bidFields & TICK_MASK;
+                    if (askWh | bidWh != 0) found[count++] = Levels.pack(tick, askWh, bidWh);
+                    askFields >>= TICK_BITS;
+                    bidFields >>= TICK_BITS;
                 }
-                askBits >>= TICKS_PER_WORD;
-                bidBits >>= TICKS_PER_WORD;
             }
         }
-    }
-
-    /// @dev A side's occupied ticks as bits; none if it holds another slot.
-    function _occupied(Side storage side, uint32 slot_) private view returns (uint256) {
-        Marks marks = side.marks;
-        return slot(marks) == slot_ ? Marks.unwrap(marks) & (2 ** SLOT_SHIFT - 1) : 0;
     }
 }

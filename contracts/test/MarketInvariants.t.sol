@@ -171,7 +171,7 @@ contract Days is Community {
         IEnergyMarket.SignedOrder memory order = signed(household, today, side, energyWh, limitPrice);
         IEnergyMarket.Allocation memory before = market.allocation(today, household);
         bool duplicate = (side == 0 ? before.askWh : before.bidWh) != 0;
-        try market.submit(order) {
+        try market.submitOrder(order) {
             require(!duplicate, "two orders of one household, slot and side");
             _orders.push(Ordered(household, today, side, energyWh, limitPrice));
         } catch {}

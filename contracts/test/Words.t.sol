@@ -2,7 +2,17 @@
 pragma solidity ^0.8.28;
 
 import {Level, Levels, TickBook} from "../libraries/TickBook.sol";
-import {Account, Accounts, Orders, Result, Results, Row, Rows} from "../libraries/Words.sol";
+import {
+    Account,
+    Accounts,
+    Numbers,
+    Orders,
+    Result,
+    Results,
+    Row,
+    Rows,
+    RuleNumbers
+} from "../libraries/Words.sol";
 
 /// @notice Words give back what was put into them, and a field never touches its neighbours. forge tries
 /// these with random values; halmos proves them for all (scripts/contracts-static).
@@ -77,6 +87,23 @@ contract WordsTest {
         assert(result.version() == version);
     }
 
+    function testProve_rulesKeepTheirNumbers(
+        uint32 fromSlot,
+        int32 gateOffset,
+        uint32 gateSeconds,
+        uint32 floorPrice,
+        uint32 tickSize,
+        uint16 ticks,
+        uint32 networkFee
+    ) external pure {
+        Numbers numbers =
+            RuleNumbers.pack(fromSlot, gateOffset, gateSeconds, floorPrice, tickSize, ticks, networkFee);
+        assert(numbers.fromSlot() == fromSlot && numbers.gateOffset() == gateOffset);
+        assert(numbers.gateSeconds() == gateSeconds && numbers.floorPrice() == floorPrice);
+        assert(numbers.tickSize() == tickSize && numbers.ticks() == ticks);
+        assert(numbers.networkFee() == networkFee);
+    }
+
     function testProve_levelKeepsItsFields(uint8 tick, uint64 askWh, uint64 bidWh) external pure {
         Level level = Levels.pack(tick, askWh & WH, bidWh & WH);
         assert(level.tick() == tick && level.askWh() == askWh & WH && level.bidWh() == bidWh & WH);
@@ -85,49 +112,52 @@ contract WordsTest {
 
 /// @notice The walk along the ticks, and books that are used again.
 contract TickBookTest {
-    using TickBook for TickBook.Side;
+    using TickBook for TickBook.Book;
     using TickBook for TickBook.Marks;
 
     uint256 private constant WORD = 6;
+    uint256 private constant SIDE = 38;
 
-    TickBook.Side private _asks;
-    TickBook.Side private _bids;
+    TickBook.Book private _book;
 
-    /// @dev An order enters its own tick and no other, on top of whatever a recycled word holds.
-    function testProve_addTouchesOneTick(uint256 stale, uint24 first, uint24 second) external {
+    /// @dev An order enters its own tick and no other, and nothing stale in a recycled word counts.
+    function testProve_addTouchesOneTick(uint256 stale, bool bids, uint24 first, uint24 second) external {
+        uint256 side = bids ? 1 : 0;
         for (uint256 tick = 219; tick < 224; ++tick) {
-            TickBook.Word storage word = _asks.energies[tick / WORD];
+            TickBook.Word storage word = _book.energies[SIDE * side + tick / WORD];
             word.fields = stale;
-            assert(_asks.add(TickBook.blank(7), tick, first) == 0); // stale energy does not count
-            assert(_asks.add(_asks.marks, tick, second) == first);
-            uint256 field = (2 ** 42 - 1) << (tick % WORD * 42);
-            assert(word.fields & ~field == stale & ~field);
-            assert((word.fields & field) >> (tick % WORD * 42) == uint256(first) + second);
-            assert(_asks.marks.slot() == 7);
+            uint256 other = tick % WORD == 0 ? tick + 1 : tick - 1; // of the same word
+            assert(_book.add(TickBook.blank(7), side, tick, first) == 0);
+            assert(_book.add(_book.marks, side, other, second) == 0);
+            assert(_book.add(_book.marks, side, tick, second) == first);
+            uint256 expected = (uint256(first) + second) << (tick % WORD * 42);
+            assert(word.fields == expected | (uint256(second) << (other % WORD * 42)));
+            assert(_book.marks.slot() == 7 && !_book.marks.cleared());
         }
+        _book.close();
+        assert(_book.marks.slot() == 7 && _book.marks.cleared());
     }
 
     /// @dev The walk meets the occupied ticks of this slot in ascending order, each once, and no others.
     function testProve_walkMeetsEveryTickOnce(uint8 asks, uint8 bids, uint24 energyWh, bool stale) external {
         if (energyWh == 0) return;
         uint256[4] memory places = [uint256(0), 5, 6, 223];
-        TickBook.Marks askMarks = TickBook.blank(9);
-        TickBook.Marks bidMarks = TickBook.blank(stale ? 8 : 9);
-        (_asks.marks, _bids.marks) = (askMarks, bidMarks);
+        _book.marks = TickBook.blank(stale ? 8 : 9);
         uint256 expected = 0;
         for (uint256 i = 0; i < 4; ++i) {
             bool ask = (asks >> i) & 1 == 1;
             bool bid = (bids >> i) & 1 == 1;
-            if (ask) _asks.add(_asks.marks, places[i], energyWh);
-            if (bid) _bids.add(_bids.marks, places[i], energyWh);
-            if (ask || (bid && !stale)) ++expected;
+            if (ask) _book.add(_book.marks, 0, places[i], energyWh);
+            if (bid) _book.add(_book.marks, 1, places[i], energyWh);
+            if ((ask || bid) && !stale) ++expected;
         }
-        (Level[] memory found, uint256 count) = TickBook.levels(_asks, _bids, 9);
+        (Level[] memory found, uint256 count) = _book.levels(9);
         assert(count == expected);
+        if (stale) return;
         uint256 met = 0;
         for (uint256 i = 0; i < 4; ++i) {
             uint256 askWh = (asks >> i) & 1 == 1 ? energyWh : 0;
-            uint256 bidWh = (bids >> i) & 1 == 1 && !stale ? energyWh : 0;
+            uint256 bidWh = (bids >> i) & 1 == 1 ? energyWh : 0;
             if (askWh | bidWh == 0) continue;
             assert(found[met].tick() == places[i]);
             assert(found[met].askWh() == askWh && found[met].bidWh() == bidWh);

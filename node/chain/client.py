@@ -133,7 +133,7 @@ class MarketClient:
         return await sender.send(
             self.where.address,
             MARKET,
-            "submit",
+            "submitOrder",
             order_argument(order),
             gas=GAS_PER_BATCH + GAS_PER_ORDER,
         )

@@ -101,7 +101,7 @@ class ReferenceMarket:
         self._accounts: dict[int, _Account] = {}
         self._fees_units: dict[str, int] = {}
         self._books: dict[int, _Book] = {}  # by slot, until it is cleared
-        self._held: dict[tuple[int, Side], int] = {}  # slot by ring index and side of its book
+        self._held: dict[int, int] = {}  # slot by ring index of its book
         self._rows: dict[tuple[int, int], dict[Side, Order]] = {}  # by household, ring index
         self._results: dict[int, _Result] = {}
         self._events: list[MarketEvent] = []
@@ -222,7 +222,7 @@ class ReferenceMarket:
             account.pending.add(slot)
         else:
             account.carried.add(slot)
-        book = self._open_book(slot, order.side)
+        book = self._open_book(slot)
         depth_key = (order.side, order.limit_price)
         prefix_wh = book.depth_wh.get(depth_key, 0)
         book.depth_wh[depth_key] = prefix_wh + order.energy_wh
@@ -272,15 +272,13 @@ class ReferenceMarket:
             return Refusal.INSUFFICIENT_CREDIT
         return Refusal.NONE
 
-    def _open_book(self, slot: int, side: Side) -> _Book:
-        """The slot's book. Each side of a book is used again by itself, which first clears the
-        slot that it held."""
-        key = (slot % self.ring_slots, side)
-        held = self._held.get(key)
+    def _open_book(self, slot: int) -> _Book:
+        """The slot's book. Using a book again first clears the slot that it held."""
+        held = self._held.get(slot % self.ring_slots)
         if held != slot:
             if held in self._books:
                 self._clear(self._books[held])
-            self._held[key] = slot
+            self._held[slot % self.ring_slots] = slot
         return self._books.setdefault(slot, _Book(slot))
 
     # Clearing and settlement

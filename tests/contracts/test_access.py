@@ -100,7 +100,7 @@ MAY: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "scheduleRules": only(GOVERNANCE),
         "setAuthority": NOBODY,
         "settle": EVERYBODY,
-        "submit": EVERYBODY,  # carries the signer's signature
+        "submitOrder": EVERYBODY,  # carries the signer's signature
         "submitBatch": EVERYBODY,
         "unpause": only(GUARDIAN),
         "withdraw": only(OWNER),

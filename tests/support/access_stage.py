@@ -200,7 +200,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Arguments]]] = {
         "scheduleRules": _rules,
         "setAuthority": lambda c, _: (c.addresses["AccessManager"],),
         "settle": lambda _, __: (SLOT + 1, [1, 2]),
-        "submit": lambda c, _: (_signed(c, Side.ASK),),
+        "submitOrder": lambda c, _: (_signed(c, Side.ASK),),
         "submitBatch": lambda c, _: ([_signed(c, Side.ASK), _signed(c, Side.BID)],),
         "unpause": lambda _, __: (),
         "withdraw": lambda _, actor: (HOUSEHOLD, 1, actor),

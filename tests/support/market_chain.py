@@ -199,7 +199,7 @@ class Community:
 
     def submit(self, order: SignedOrder) -> Done:
         """One order, carried by somebody. Raises Reverted with the refusal."""
-        return self.send("EnergyMarket", "submit", order_argument(order), sender=OUTSIDER)
+        return self.send("EnergyMarket", "submitOrder", order_argument(order), sender=OUTSIDER)
 
     def submit_batch(self, orders: Iterable[SignedOrder]) -> Done:
         """Many orders in one transaction."""
