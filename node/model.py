@@ -14,7 +14,7 @@ from typing import Final
 from node.slots import slot_end_s
 
 MAX_TICKS: Final = 224
-"""Ticks of a price grid at most: one bitmap word with a 32-bit slot tag beside it."""
+"""Ticks of a price grid at most: 38 words of six energies for each side of a slot's book."""
 
 MAX_ENERGY_WH: Final = 2**24 - 1
 """Largest energy of one order, and so the largest limit that a household can have."""
