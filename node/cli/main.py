@@ -45,6 +45,7 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("node.cli.config:config", "Show and check the settings of a node."),
     "meter": CommandEntry("node.cli.meter:meter", "Read what a meter says."),
+    "node": CommandEntry("node.cli.node:node", "Run a household's node, and see how it is."),
     "paths": CommandEntry(
         "node.cli.paths:paths", "Show where settings, database and keys are kept."
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -91,7 +91,7 @@ class LateMarket:
         clock: Clock,
         key: HouseholdKey | None,
     ) -> None:
-        self.limits: Limits | None = None
+        self.on_limits: Callable[[Limits], None] | None = None
         self.trouble = ""
         self._chain = chain
         self._slot_s = slot_s
@@ -169,20 +169,20 @@ class LateMarket:
             found = await MarketClient.connect(rpc, chain.market)
             if found.where.slot_s != self._slot_s:
                 raise ChainMismatch(f"the market's slots have {found.where.slot_s} s")
-            self.limits = await self._limits(rpc)
+            await self._tell_limits(rpc)
             self._open.push_async_exit(unless_right.pop_all())
         where = MarketAddress(chain.market, self._slot_s, chain.created_in_block)
         sender = Sender(rpc, key, gas_price=chain.gas_price_wei)
         return ChainMarket(MarketClient(rpc, where), sender, self._clock)
 
-    async def _limits(self, rpc: Rpc) -> Limits | None:
+    async def _tell_limits(self, rpc: Rpc) -> None:
         from node.chain.bootstrap import REGISTRY  # noqa: PLC0415
         from node.chain.client import MARKET  # noqa: PLC0415
 
-        if not self._household:
-            return None
-        registry = await rpc.call(self._chain.market, MARKET, "REGISTRY")
-        return Limits(*await rpc.call(registry, REGISTRY, "limitsOf", self._household))
+        if self._household and self.on_limits is not None:
+            registry = await rpc.call(self._chain.market, MARKET, "REGISTRY")
+            limits = await rpc.call(registry, REGISTRY, "limitsOf", self._household)
+            self.on_limits(Limits(*limits))
 
     def _unreachable(self, why: str) -> ChainUnreachable:
         if why != self.trouble:

@@ -24,7 +24,7 @@ class PaperMarket:
     clearings are the real ones; without, slots have the usual rules and nothing clears."""
 
     def __init__(self, slot_s: int, behind: Market | None) -> None:
-        self._rules = MarketRules(slot_s=slot_s, gate_s=max(1, min(LONGEST_GATE_S, slot_s // 3)))
+        self._rules = MarketRules(slot_s=slot_s, gate_s=min(LONGEST_GATE_S, slot_s))
         self._behind = behind
 
     async def rules_at(self, slot: int) -> MarketRules:

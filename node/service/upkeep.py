@@ -14,11 +14,12 @@ from node.config import StorageSection
 from node.errors import ConfigurationError, Transient
 from node.store import NodeDatabase
 
-__all__ = ["BACKUP_NAME", "Upkeep"]
+__all__ = ["BACKUP_NAME", "EVIDENCE_KEY", "Upkeep"]
 
 log = logging.getLogger("daisee.service")
 
 BACKUP_NAME: Final = "node.db"
+EVIDENCE_KEY: Final = "evidence.key"
 DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
 
@@ -75,9 +76,18 @@ class Upkeep:
         await asyncio.to_thread(
             self._storage.backup, self.backup_path, keep=self._settings.keep_backups
         )
+        self._copy_key()
         before_s = self._clock.now_s() - self._settings.keep_samples_days * DAY_S
         pruned = self._storage.prune_samples(before_s)
         log.info("backup_made path=%s samples_pruned=%d", self.backup_path, pruned)
+
+    def _copy_key(self) -> None:
+        """The evidence key goes with the database: one is nothing without the other."""
+        key = self._settings.database.with_name(EVIDENCE_KEY)
+        copy = self._settings.backup_folder / EVIDENCE_KEY
+        if key.exists() and not copy.exists():
+            copy.touch(mode=0o600)
+            copy.write_bytes(key.read_bytes())
 
     async def _with_tries(self) -> None:
         """An hour between two tries; what failed at last is tried again the next night."""

@@ -1,0 +1,292 @@
+"""The household's service, from start to stop: every room opened, joined and closed again.
+
+::
+
+    run_service
+      ├── meter      LiveMeter.run         reads, and connects again when the meter was lost
+      ├── node       HouseholdNode.run     slot after slot
+      ├── page       /status.json and /metrics on loopback
+      ├── publish    the household's MQTT broker, if there is one
+      ├── upkeep     the nightly backup
+      └── watchdog   tells systemd that the node makes progress
+
+The meter and the node are the service: if one of them fails by a bug, the process ends, and systemd
+starts another. What only shows or saves may fail and is begun again, while the node goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from node import __version__
+from node.clock import Clock
+from node.config import NodeConfig, refuse_open_secrets
+from node.daemon import HouseholdNode
+from node.errors import ConfigurationError, DaiseeError, Transient
+from node.meter.live import LiveMeter
+from node.meter.sources import connect_for
+from node.model import Household
+from node.ports import IntentState, Market, OrderSigner
+from node.publish.status_http import serve_status
+from node.service.instance import only_instance
+from node.service.market import HouseholdKey, LateMarket, Limits
+from node.service.notify import Notifier
+from node.service.paper import PaperMarket, PaperSigner
+from node.service.picture import Picture
+from node.service.publishing import publish
+from node.service.rooms import broker_of, check_rooms, meter_of, strategy_of
+from node.service.upkeep import EVIDENCE_KEY, Upkeep
+from node.store import NodeDatabase
+
+__all__ = ["run_service"]
+
+log = logging.getLogger("daisee.service")
+
+EVIDENCE_KEY_BYTES: Final = 32
+METER_SOURCE: Final = "meter"
+
+FIRST_PAUSE_S: Final = 5
+LONGEST_PAUSE_S: Final = 300
+
+
+async def run_service(
+    config: NodeConfig,
+    clock: Clock,
+    *,
+    environment: Mapping[str, str] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run a household's node until SIGTERM, SIGINT or ``stop``. Everything that was known is then
+    on the disk.
+
+    Raises ConfigurationError for settings that cannot be used, Transient when the disk is full at
+    the very start.
+    """
+    environment = os.environ if environment is None else environment
+    check_rooms(config)
+    refuse_open_secrets(config)
+    stop = stop or asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    database = config.storage.database
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"no folder for the database: {error}") from error
+    async with AsyncExitStack() as rooms:
+        rooms.enter_context(only_instance(database))
+        storage = rooms.enter_context(NodeDatabase.open(database))
+        market: Market
+        signer: OrderSigner = PaperSigner()
+        slot_s, number = config.household.slot_s, config.household.number
+        key = HouseholdKey(config, environment) if config.trades else None
+        late = None
+        if config.chain is not None:
+            late = LateMarket(config.chain, slot_s, number, clock, key)
+            await rooms.enter_async_context(late)
+        if late is None or key is None:
+            market = PaperMarket(slot_s, late)
+        else:
+            market, signer = late, key
+        service = Service(config, clock, storage, market, signer, environment)
+        if late is not None:
+            late.on_limits = service.take_limits
+        await service.run(stop)
+
+
+class Service:
+    """One run: the rooms, and the tasks that live in them."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        clock: Clock,
+        storage: NodeDatabase,
+        market: Market,
+        signer: OrderSigner,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._storage = storage
+        self._notifier = Notifier(environment)
+        rng = random.SystemRandom()
+        settings = meter_of(config)
+        self._meter = LiveMeter(
+            connect_for(settings, clock),
+            clock,
+            settings=settings,
+            state=storage.meter_state(METER_SOURCE),
+        )
+        household = config.household
+        self._node = HouseholdNode(
+            household=Household(
+                household.number, household.import_limit_wh, household.export_limit_wh
+            ),
+            slot_s=household.slot_s,
+            meter=self._meter,
+            strategy=strategy_of(config),
+            signer=signer,
+            market=market,
+            storage=storage,
+            clock=clock,
+            rng=rng,
+            evidence_key=evidence_key(config.storage.database),
+        )
+        self._market = market
+        self._upkeep = Upkeep(config.storage, storage, clock, rng)
+        self._picture = Picture(config, clock, storage, self._meter, self._node, self._upkeep)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until it is told to stop; then what the meter said last is kept too."""
+        if self._config.trades:
+            self._leave_paper_behind()
+        page_is_up = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._meter.run(), name="meter"),
+                    group.create_task(self._node.run(), name="node"),
+                    group.create_task(self._boundary("page", lambda: self._page(page_is_up))),
+                    group.create_task(self._boundary("upkeep", self._upkeep.run)),
+                    group.create_task(self._watchdog(), name="watchdog"),
+                ]
+                if self._config.publish is not None:
+                    tasks.append(group.create_task(self._boundary("publish", self._publish)))
+                await page_is_up.wait()
+                log.info("ready version=%s mode=%s", __version__, self._mode)
+                self._notifier.ready(f"{self._mode}: reading the meter")
+                await stop.wait()
+                self._notifier.stopping()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self._keep()
+        log.info("stopped")
+
+    def take_limits(self, limits: Limits) -> None:
+        """What the registry lets one order carry, once the chain has told: never more than the
+        settings allow."""
+        household = self._config.household
+        self._node.household = replace(
+            self._node.household,
+            import_limit_wh=min(limits.import_wh, household.import_limit_wh),
+            export_limit_wh=min(limits.export_wh, household.export_limit_wh),
+        )
+
+    @property
+    def _mode(self) -> str:
+        return "trade" if self._config.trades else "paper"
+
+    def _keep(self) -> None:
+        """The raw samples since the last slot: the energy itself is in the registers."""
+        try:
+            with self._storage.transaction():
+                self._meter.keep(self._storage)
+        except Transient as error:
+            log.warning("samples_not_kept why=%r", str(error))
+
+    def _leave_paper_behind(self) -> None:
+        """Orders that were written down without a signature are never sent, whatever comes."""
+        for signed, _ in self._storage.open_intents():
+            if not signed.signature:
+                order = signed.order
+                self._storage.set_intent_state(
+                    order.slot, order.side, IntentState.EXPIRED, "paper_mode"
+                )
+
+    async def _boundary(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Begin again what only shows or saves, whatever it failed by: the meter goes on. The pause
+        grows with each failure up to a bound."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await task()
+            except DaiseeError as error:
+                log.warning("task_failed name=%s why=%r", name, str(error))
+            except Exception:  # the task boundary
+                log.exception("task_broke name=%s", name)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _page(self, is_up: asyncio.Event) -> None:
+        """The status page. If it cannot be served the node is ready all the same."""
+        metrics = self._config.metrics
+        if not metrics.serve:
+            is_up.set()
+            await asyncio.Event().wait()
+        try:
+            async with serve_status(
+                self._picture.state,
+                version=__version__,
+                more=self._picture.more,
+                host=metrics.host,
+                port=metrics.port,
+            ) as port:
+                log.info("status_page url=http://%s:%d/status.json", metrics.host, port)
+                is_up.set()
+                await asyncio.Event().wait()
+        finally:
+            is_up.set()
+
+    async def _publish(self) -> None:
+        broker = broker_of(self._config)
+        assert broker is not None
+        assert self._config.publish is not None
+        await publish(broker, self._config.publish, self._clock, self._storage, self._picture.state)
+
+    async def _watchdog(self) -> None:
+        """Tell systemd of progress, and of nothing else: an agenda that stands still is killed.
+
+        Progress is a look at the clock, a step that was taken, a page of events that was read.
+        """
+        if not self._notifier.watchdog_s:
+            return
+        seen: object = None
+        while True:
+            status = self._node.status()
+            progress = (status.awake_s, status.cursor, status.counters)
+            if progress != seen:
+                seen = progress
+                self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog_s / 6)
+
+
+def evidence_key(database: Path) -> bytes:
+    """The secret that salts the evidence of orders: made once, beside the database, for its owner
+    alone. Without it nobody can open what stands on chain, so backups hold it too.
+
+    Raises ConfigurationError when the file is damaged or cannot be written.
+    """
+    path = database.with_name(EVIDENCE_KEY)
+    try:
+        if not path.exists():
+            part = path.with_name(path.name + ".part")
+            part.unlink(missing_ok=True)
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            ) as file:
+                file.write(secrets.token_bytes(EVIDENCE_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the evidence key cannot be used: {error}", file=path) from error
+    if len(key) != EVIDENCE_KEY_BYTES:
+        raise ConfigurationError(
+            f"the evidence key has {len(key)} bytes instead of {EVIDENCE_KEY_BYTES}",
+            file=path,
+            next_step="put it back from a backup; without it old evidence cannot be opened",
+        )
+    return key
