@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import aiomqtt
+
 from node.errors import ConfigurationError
 
-__all__ = ["BrokerSettings", "reach"]
+__all__ = ["BrokerSettings", "log_in", "reach"]
 
 REACH_S: Final = 3.0
 """How long a broker may take to accept a connection. Stopping the node never waits for longer."""
@@ -79,3 +81,26 @@ async def reach(broker: BrokerSettings, *, timeout_s: float = REACH_S) -> None:
             broker.host, broker.port, ssl=broker.tls_context()
         )
     writer.transport.abort()
+
+
+async def log_in(broker: BrokerSettings, *, timeout_s: float = REACH_S) -> str:
+    """Try the login and leave again: what the broker says against it, nothing where it agrees.
+
+    Raises ConfigurationError when the password or the certificates cannot be read.
+    """
+    password, context = broker.password(), broker.tls_context()
+    try:
+        await reach(broker, timeout_s=timeout_s)
+        async with aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.user,
+            password=password,
+            tls_context=context,
+            timeout=timeout_s,
+        ):
+            return ""
+    except TimeoutError:
+        return f"no answer within {timeout_s:.0f} s"
+    except (aiomqtt.MqttError, OSError) as refusal:
+        return str(refusal)

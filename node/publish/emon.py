@@ -18,6 +18,7 @@ def emon_messages(node: str, indices: Indices, state: PublishedState) -> tuple[M
         return ()
     values = {
         "power_w": state.power_w,
+        "power_va": state.power_va,
         "import_wh": None if state.import_wh is None else indices.import_wh,
         "export_wh": None if state.export_wh is None else indices.export_wh,
     }

@@ -132,6 +132,18 @@ def _components(topics: Topics, series: int) -> dict[str, dict[str, object]]:
             "power_w",
             {"state_class": "measurement", "device_class": "power", "unit": "W", **speaking},
         ),
+        (
+            "apparent_power",
+            "Apparent power",
+            topics.power,
+            "power_va",
+            {
+                "state_class": "measurement",
+                "device_class": "apparent_power",
+                "unit": "VA",
+                **speaking,
+            },
+        ),
         ("slot_import", "Slot import", topics.market, "slot_import_wh", {"unit": "Wh"}),
         ("slot_export", "Slot export", topics.market, "slot_export_wh", {"unit": "Wh"}),
         (
@@ -221,9 +233,9 @@ def states(identity: NodeIdentity, indices: Indices, state: PublishedState) -> t
     if registers != {"import_wh": None, "export_wh": None}:
         messages.append(Message(topics.registers, _json(registers), retain=True))
     if state.meter_ok:
-        messages.append(
-            Message(topics.power, _json({"power_w": state.power_w}), retain=False, qos=0)
-        )
+        # VA are not W: a meter that tells only the one leaves the other unknown.
+        power = _json({"power_w": state.power_w, "power_va": state.power_va})
+        messages.append(Message(topics.power, power, retain=False, qos=0))
     return tuple(messages)
 
 

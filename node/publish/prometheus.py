@@ -87,6 +87,7 @@ def families(state: PublishedState, version: str) -> tuple[Family, ...]:
         _counter("daisee_import_wh_total", "Energy drawn from the grid.", state.import_wh),
         _counter("daisee_export_wh_total", "Energy fed into the grid.", state.export_wh),
         _gauge("daisee_power_w", "Power now, negative into the grid.", state.power_w),
+        _gauge("daisee_power_va", "Apparent power now.", state.power_va),
         _gauge("daisee_meter_up", "Whether the meter speaks.", int(state.meter_ok)),
         _gauge(
             "daisee_meter_last_frame_timestamp_seconds",

@@ -51,6 +51,7 @@ class PublishedState:
     import_wh: int | None = None
     export_wh: int | None = None
     power_w: int | None = None
+    power_va: int | None = None
     meter_ok: bool = False
     chain_ok: bool = False
     last_frame_at_s: int | None = None

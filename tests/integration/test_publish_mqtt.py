@@ -131,7 +131,7 @@ def test_the_house_is_introduced_to_the_node_and_hears_its_states(tmp_path: Path
             await until(lambda: bool(listening.said("emon/daisee/export_wh")))
             assert listening.said(f"{BASE}/availability") == ["online"]
             assert listening.last(f"{BASE}/registers") == {"import_wh": 1_000, "export_wh": 200}
-            assert listening.last(f"{BASE}/power") == {"power_w": 300}
+            assert listening.last(f"{BASE}/power") == {"power_w": 300, "power_va": None}
             assert listening.said("emon/daisee/import_wh") == ["1000"]
             # Nothing is said of an entity before the house was told that it exists.
             topics = [message.topic.value for message in listening.heard]

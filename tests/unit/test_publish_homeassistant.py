@@ -25,6 +25,7 @@ STATE: Final = PublishedState(
     import_wh=12_345_678,
     export_wh=2_345,
     power_w=-321,
+    power_va=330,
     meter_ok=True,
     chain_ok=True,
     slot_start_s=1_465_299_000,
@@ -55,6 +56,7 @@ STATE_CLASSES: Final[dict[str | None, set[str | None]]] = {
     "energy": {"total", "total_increasing", None},
     "monetary": {"total", None},
     "power": {"measurement", None},
+    "apparent_power": {"measurement", None},
     None: {"measurement", "total", "total_increasing", None},
 }
 
@@ -116,7 +118,7 @@ def test_indices_are_wh_that_only_rise_and_stand_after_a_restart_of_the_house() 
     assert messages["registers"].retain
     assert document_of(messages["registers"]) == {"import_wh": 12_345_678, "export_wh": 2_345}
     assert not messages["power"].retain
-    assert document_of(messages["power"]) == {"power_w": -321}
+    assert document_of(messages["power"]) == {"power_w": -321, "power_va": 330}
 
 
 def test_power_is_there_only_while_the_meter_speaks_but_indices_stay() -> None:
@@ -137,7 +139,7 @@ def test_power_is_there_only_while_the_meter_speaks_but_indices_stay() -> None:
 def test_what_is_not_known_is_null_or_silent_and_never_zero() -> None:
     messages = by_topic(PublishedState(at_s=1, meter_ok=True), Indices())
     assert "registers" not in messages
-    assert document_of(messages["power"]) == {"power_w": None}
+    assert document_of(messages["power"]) == {"power_w": None, "power_va": None}
     assert set(document_of(messages["market"]).values()) == {None}
     one_register = by_topic(PublishedState(at_s=1, import_wh=5), Indices())
     assert document_of(one_register["registers"]) == {"import_wh": 5, "export_wh": None}
@@ -204,6 +206,7 @@ def test_emon_topics_carry_one_integer_each_and_stop_with_the_meter() -> None:
     messages = emon_messages("garage", Indices().advanced(STATE), STATE)
     assert {m.topic: m.payload for m in messages} == {
         "emon/garage/power_w": "-321",
+        "emon/garage/power_va": "330",
         "emon/garage/import_wh": "12345678",
         "emon/garage/export_wh": "2345",
     }
