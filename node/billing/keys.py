@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from node.billing.allocation import SCALE, Coefficient, Key, PairStage, PoolStage, Round
+from node.billing.allocation import (
+    SCALE,
+    Coefficient,
+    Key,
+    PairStage,
+    PoolStage,
+    Round,
+    StatedStage,
+)
 from node.errors import ConfigurationError
 
 __all__ = [
@@ -25,6 +33,7 @@ __all__ = [
     "full_dynamic",
     "hybrid",
     "key_from",
+    "market",
     "parse_factor",
     "priority",
     "producer_order",
@@ -117,6 +126,12 @@ def producer_order(orders: Mapping[str, Sequence[Sequence[str]]]) -> Key:
 def rounds(iterations: Sequence[Round]) -> Key:
     """Any list of rounds over the whole pool: a part of the energy and a share per consumer."""
     return Key("rounds", (PoolStage(tuple(iterations)),))
+
+
+def market(given: Mapping[str, Sequence[int]], taken: Mapping[str, Sequence[int]]) -> Key:
+    """The market's own allocation: asks filled and bids filled in Wh per step, as its events tell
+    and reconciliation left them. It allocates the operator's curves like any other key."""
+    return Key("market", (StatedStage(given, taken),))
 
 
 def virtual() -> Key:

@@ -15,6 +15,7 @@ from node.billing.keys import (
     equal_shares,
     full_dynamic,
     hybrid,
+    market,
     priority,
     producer_order,
     rounds,
@@ -49,7 +50,16 @@ def random_month(rng: random.Random, steps: int | None = None, *, gaps: bool = T
     consumption = {point: _curve(rng, count, most_wh) for point in consumers}
     if gaps and count and rng.random() < 0.3:
         rng.choice([*production.values(), *consumption.values()])[rng.randrange(count)] = MISSING
+    if rng.random() < 0.1:
+        return Month(_stated(production, consumption), production, consumption, count)
     return Month(random_key(rng, producers, consumers, count), production, consumption, count)
+
+
+def _stated(production: Mapping[str, array[int]], consumption: Mapping[str, array[int]]) -> Key:
+    """The first of each side trade with each other, as much as both have."""
+    (seller, made), (buyer, used) = (min(side.items()) for side in (production, consumption))
+    traded = [max(min(pair), 0) for pair in zip(made, used, strict=True)]
+    return market({seller: traded}, {buyer: traded})
 
 
 def _numbers(rng: random.Random, count: int) -> list[str]:

@@ -14,6 +14,7 @@ from node.billing.keys import (
     full_dynamic,
     hybrid,
     key_from,
+    market,
     parse_factor,
     priority,
     producer_order,
@@ -143,6 +144,40 @@ def test_full_dynamic_reduces_what_producers_bring_too_much() -> None:
 def test_virtual_sharing_is_the_smaller_of_both_sums() -> None:
     assert sum(allocated(virtual(), 200, NEEDS).values()) == 200
     assert sum(allocated(virtual(), 9_000, NEEDS).values()) == 1_300
+
+
+def test_what_the_market_filled_stands_as_it_is() -> None:
+    """The measures decide what is surplus and complement, the fills who got what."""
+    key = market({"roof": [500, 0]}, {"flat": [300, 0], "mill": [200, 0]})
+    allocation = allocate(
+        key, {"roof": [800, 90]}, {"flat": [350, 10], "mill": [200, 10], "shed": [70, 10]}
+    )
+    assert allocation.matrix(0) == [[300, 200, 0]]
+    assert list(allocation.surplus("roof")) == [300, 90]
+    assert [list(allocation.complement(point)) for point in ("flat", "mill", "shed")] == [
+        [50, 10],
+        [0, 10],
+        [70, 10],
+    ]
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "vector"])
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (market({"P": [51]}, {"A": [51]}), "more Wh were stated than measured"),
+        (market({"P": [41]}, {"A": [41]}), "more Wh were stated than measured"),
+        (market({"P": [5]}, {"A": [4]}), "5 Wh were given and 4 taken"),
+        (market({"P": [5, 5]}, {"A": [5, 5]}), "no Wh for each of 1 steps"),
+        (market({"P": [-1]}, {"A": [-1]}), "no Wh for each of 1 steps"),
+        (market({"Q": [1]}, {"A": [1]}), "no producer"),
+    ],
+)
+def test_fills_that_the_measures_do_not_bear_are_refused(
+    key: Key, message: str, *, plain: bool
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        allocate(key, {"P": [50]}, {"A": [40]}, plain=plain)
 
 
 @pytest.mark.parametrize(

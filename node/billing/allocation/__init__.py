@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from node.billing.allocation.engine import Allocation, allocate
 from node.billing.allocation.plain import Matrix, apportion
-from node.billing.allocation.rounds import SCALE, Coefficient, Key, PairStage, PoolStage, Round
+from node.billing.allocation.rounds import (
+    SCALE,
+    Coefficient,
+    Key,
+    PairStage,
+    PoolStage,
+    Round,
+    StatedStage,
+)
 
 __all__ = [
     "SCALE",
@@ -15,6 +23,7 @@ __all__ = [
     "PairStage",
     "PoolStage",
     "Round",
+    "StatedStage",
     "allocate",
     "apportion",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from operator import sub
 
 from node.billing.allocation.rounds import (
     SCALE,
@@ -19,6 +20,8 @@ from node.billing.allocation.rounds import (
     ResolvedPool,
     ResolvedRound,
     ResolvedStage,
+    ResolvedStated,
+    check_stated,
 )
 
 __all__ = ["Matrix", "allocate_curves", "allocate_step", "apportion", "matrices", "split"]
@@ -120,6 +123,8 @@ def allocate_step(
     for stage in stages:
         if isinstance(stage, ResolvedPairs):
             cells = _pairs(stage, step, left_wh, need_wh)
+        elif isinstance(stage, ResolvedStated):
+            cells = _stated(stage, step, left_wh, need_wh)
         else:
             cells = _pool(stage, step, left_wh, need_wh)
         for producer, row in enumerate(cells):
@@ -193,6 +198,13 @@ def _pairs(stage: ResolvedPairs, step: int, left_wh: list[int], need_wh: list[in
             for row, energy_wh in zip(offers, apportion(need, brought), strict=True):
                 row[consumer] = energy_wh
     return offers
+
+
+def _stated(stage: ResolvedStated, step: int, left_wh: list[int], need_wh: list[int]) -> Matrix:
+    given_wh = [_at(energy_wh, step) for energy_wh in stage.given]
+    taken_wh = [_at(energy_wh, step) for energy_wh in stage.taken]
+    check_stated(map(sub, (*left_wh, *need_wh), (*given_wh, *taken_wh)), step)
+    return split(given_wh, taken_wh)
 
 
 def _at(share: Coefficient, step: int) -> int:

@@ -25,7 +25,10 @@ __all__ = [
     "ResolvedPool",
     "ResolvedRound",
     "ResolvedStage",
+    "ResolvedStated",
     "Round",
+    "StatedStage",
+    "check_stated",
     "resolve",
 ]
 
@@ -33,7 +36,7 @@ SCALE: Final = 10**6
 """The whole, in the millionths that coefficients are counted in: six decimals of a factor."""
 
 Coefficient = int | Sequence[int]
-"""Millionths: one number for all steps, or one for each."""
+"""Millionths (of a stated stage: Wh): one number for all steps, or one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,20 @@ class PairStage:
 
 
 @dataclass(frozen=True, slots=True)
+class StatedStage:
+    """What each producer gave and each consumer got, in Wh per step, as somebody else settled it:
+    the market on chain, or an operator. Both sum to the same in each step."""
+
+    given: Mapping[str, Sequence[int]]
+    taken: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key: its name, and its stages in their order."""
 
     name: str
-    stages: tuple[PoolStage | PairStage, ...]
+    stages: tuple[PoolStage | PairStage | StatedStage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,15 @@ class ResolvedPairs:
     coefficients: tuple[tuple[Coefficient, ...], ...]
 
 
-ResolvedStage = ResolvedPool | ResolvedPairs
+@dataclass(frozen=True, slots=True)
+class ResolvedStated:
+    """Stated Wh on all places; 0 where nothing was stated."""
+
+    given: tuple[Coefficient, ...]
+    taken: tuple[Coefficient, ...]
+
+
+ResolvedStage = ResolvedPool | ResolvedPairs | ResolvedStated
 
 
 def resolve(
@@ -128,6 +148,9 @@ def resolve(
     for stage in key.stages:
         if isinstance(stage, PairStage):
             stages.append(_pairs(key.name, stage, producer_at, consumer_at, steps))
+            continue
+        if isinstance(stage, StatedStage):
+            stages.append(_stated(key.name, stage, producer_at, consumer_at, steps))
             continue
         rounds = tuple(_round(key.name, item, consumer_at, steps) for item in stage.rounds)
         chosen = producers if stage.producers is None else stage.producers
@@ -164,6 +187,37 @@ def _pairs(
         _check_whole(f"{name}, producer {producer}", row, steps)
         table.append(row)
     return ResolvedPairs(tuple(table))
+
+
+def _stated(
+    name: str,
+    stage: StatedStage,
+    producer_at: Mapping[str, int],
+    consumer_at: Mapping[str, int],
+    steps: int,
+) -> ResolvedStated:
+    sides: list[tuple[Coefficient, ...]] = []
+    for stated, place_of, what in (
+        (stage.given, producer_at, "producer"),
+        (stage.taken, consumer_at, "consumer"),
+    ):
+        _places(name, stated, place_of, what)
+        for point, curve in stated.items():
+            if len(curve) != steps or min(curve, default=0) < 0:
+                raise ConfigurationError(f"key {name}: {point} has no Wh for each of {steps} steps")
+        sides.append(tuple(stated.get(point, 0) for point in place_of))
+    given, taken = sides
+    for step in range(steps):
+        if _sum_at(given, step) != _sum_at(taken, step):
+            raise ConfigurationError(
+                f"key {name}: in step {step} {_sum_at(given, step)} Wh were given and"
+                f" {_sum_at(taken, step)} taken"
+            )
+    return ResolvedStated(given, taken)
+
+
+def _sum_at(shares: Iterable[Coefficient], step: int) -> int:
+    return sum(share if isinstance(share, int) else share[step] for share in shares)
 
 
 def _places(
@@ -205,13 +259,21 @@ def _coefficients(
 
 
 def _check_whole(name: str, shares: Sequence[Coefficient], steps: int) -> None:
-    fixed = sum(share for share in shares if isinstance(share, int))
-    varying = [share for share in shares if not isinstance(share, int)]
-    for step in range(steps if varying else 1):
-        total = fixed + sum(share[step] for share in varying)
+    varies = not all(isinstance(share, int) for share in shares)
+    for step in range(steps if varies else 1):
+        total = _sum_at(shares, step)
         if total > SCALE:
-            where = f" in step {step}" if varying else ""
+            where = f" in step {step}" if varies else ""
             raise ConfigurationError(
                 f"key {name}: coefficients sum to {total} millionths{where}, more than the whole",
                 next_step="lower them: the whole is 1,000,000 millionths",
             )
+
+
+def check_stated(points: Iterable[int], step: int) -> None:
+    """Raise ConfigurationError if what stated Wh leave of a step's measures is below 0."""
+    if min(points, default=0) < 0:
+        raise ConfigurationError(
+            f"in step {step} more Wh were stated than measured",
+            next_step="reconcile first: the operator's measure prevails",
+        )

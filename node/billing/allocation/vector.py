@@ -21,6 +21,8 @@ from node.billing.allocation.rounds import (
     ResolvedPool,
     ResolvedRound,
     ResolvedStage,
+    ResolvedStated,
+    check_stated,
 )
 
 __all__ = ["Cells", "allocate_curves", "allocate_steps", "matrices"]
@@ -165,6 +167,8 @@ def allocate_steps(
     for stage in stages:
         if isinstance(stage, ResolvedPairs):
             _pairs(stage, steps, left_wh, need_wh, cells)
+        elif isinstance(stage, ResolvedStated):
+            _stated(stage, steps, left_wh, need_wh, cells)
         else:
             _pool(stage, steps, left_wh, need_wh, cells)
     return production_wh - left_wh, consumption_wh - need_wh
@@ -283,6 +287,19 @@ def _pairs(
         rows = np.arange(len(steps))
         for producer in range(len(stage.coefficients)):
             cells(producer, rows, offers_wh[:, producer])
+
+
+def _stated(
+    stage: ResolvedStated, steps: Table, left_wh: Table, need_wh: Table, cells: Cells | None
+) -> None:
+    given_wh, taken_wh = _weights(stage.given, steps), _weights(stage.taken, steps)
+    left_wh -= given_wh
+    need_wh -= taken_wh
+    for rest_wh in (left_wh, need_wh):
+        for row in np.flatnonzero((rest_wh < 0).any(axis=1))[:1]:
+            check_stated(rest_wh[row].tolist(), int(steps[row]))
+    if cells is not None:
+        _split(np.arange(given_wh.shape[1]), given_wh, taken_wh, cells)
 
 
 def _weights(shares: Sequence[Coefficient], steps: Table) -> Table:
