@@ -44,6 +44,10 @@ COMMANDS: Final = {
         "node.cli.completion:completion", "Print the completion script of a shell."
     ),
     "config": CommandEntry("node.cli.config:config", "Show and check the settings of a node."),
+    "doctor": CommandEntry("node.cli.doctor:doctor", "Examine this household's node."),
+    "dump": CommandEntry(
+        "node.cli.dump:dump", "Write what helpers need to know, without what is private."
+    ),
     "meter": CommandEntry("node.cli.meter:meter", "Read what a meter says."),
     "node": CommandEntry("node.cli.node:node", "Run a household's node, and see how it is."),
     "paths": CommandEntry(
