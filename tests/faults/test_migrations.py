@@ -199,13 +199,13 @@ def opens(path: Path) -> bool:
 
 def contents(path: Path) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
     """Each table's columns and rows."""
-    tables = rows(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+    every = "SELECT name, 'SELECT * FROM ' || name || ' ORDER BY 1, 2' FROM sqlite_schema"
     return {
         name: (
             [column[1] for column in rows(path, f"PRAGMA table_info({name})")],
-            rows(path, " ".join(("SELECT * FROM", name, "ORDER BY 1, 2"))),
+            rows(path, query),
         )
-        for (name,) in tables
+        for name, query in rows(path, every + " WHERE type = 'table'")
     }
 
 
