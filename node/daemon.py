@@ -33,7 +33,7 @@ from node.clock import Clock
 from node.errors import MeterError, Refused
 from node.market.orders import evidence_commitment, evidence_salt, orders_for
 from node.market.strategies import MarketView, OwnOutcome, Strategy
-from node.meter.registers import energy_between
+from node.meter.registers import continued, energy_between
 from node.model import (
     Household,
     LogPosition,
@@ -166,13 +166,14 @@ class HouseholdNode:
     async def close_slot(self, slot: int) -> tuple[SlotEnergy, bytes]:
         """Ask for the registers at the end of a slot; what they grew by is the slot's energy.
 
-        Returns it with the commitment to the evidence behind it. Raises MeterError or MeterSilent;
-        then the slot stays open, to be closed later, or its energy is in the next one's.
+        Returns it with the commitment to the evidence behind it. Raises MeterError or MeterSilent:
+        then the slot is closed later, or its energy is in the next one's.
         """
         before = self._last_reading
         assert before is not None, "start() comes first"
         after = await self._meter.read_at(slot_end_s(slot, self._slot_s))
-        energy = energy_between(slot, self._slot_s, before, after)
+        begun = continued(before, after, self.household, self._slot_s)
+        energy = energy_between(slot, self._slot_s, begun, after)
         with self._storage.transaction():
             self._storage.add_reading(after)
             self._storage.add_slot_energy(energy)
@@ -244,19 +245,20 @@ class HouseholdNode:
 
     def status(self) -> NodeStatus:
         """The node as it is now."""
+        agenda = self._agenda
         return NodeStatus(
             household=self.household.number,
             since_s=self._since_s,
-            awake_s=self._agenda.awake_s,
+            awake_s=agenda.awake_s,
             slot=slot_at(self._clock.now_s(), self._slot_s),
             last_energy=self._last_energy,
             last_order=self._last_order,
             cursor=self._storage.cursor(),
-            chain_reachable=self._agenda.chain_is_reachable,
-            chain_since_s=self._agenda.chain_since_s,
-            troubles=self._agenda.troubles,
-            steps_failed=self._agenda.failures,
-            clock_set_back=self._agenda.clock_set_back,
+            chain_reachable=agenda.chain_is_reachable,
+            chain_since_s=agenda.chain_since_s,
+            troubles=agenda.troubles,
+            steps_failed=agenda.failures,
+            clock_set_back=agenda.clock_set_back,
             counters=replace(self.counters),
         )
 
@@ -319,8 +321,8 @@ class HouseholdNode:
         return slot
 
     async def _close_first(self, slot: int, slot_now: int) -> tuple[SlotEnergy, bytes]:
-        """Close the first slot at whose end the meter can still tell its registers: the energy of
-        those before it is in it, as an estimate. Raises MeterError if there is none."""
+        """Close the first slot of whose end the meter still knows: the energy of those before is in
+        it, as an estimate. Raises MeterError if there is none."""
         unknown: MeterError | None = None
         for ended in range(slot, slot_now):
             if ended == slot or self._storage.slot_energy(ended) is None:
@@ -328,7 +330,7 @@ class HouseholdNode:
                     return await self.close_slot(ended)
                 except MeterError as error:
                     unknown = error
-        assert unknown is not None, "a slot has ended"
+        assert unknown is not None
         raise unknown
 
     def _wait_for_order(self, energy: SlotEnergy, evidence: bytes) -> None:
@@ -462,9 +464,7 @@ class HouseholdNode:
             order = signed.order
             self._ordered_wh.pop((order.slot, order.side), None)
             self.counters.orders_given_up += 1
-            log.warning(
-                "order_given_up slot=%d side=%s reason=%s", order.slot, order.side.word, reason
-            )
+            log.warning("given_up slot=%d side=%s reason=%s", order.slot, order.side.word, reason)
         self._unanswered = {key for key in self._unanswered if key[0] > closed}
 
     def _commit_to(self, slot: int, before: RegisterReading, after: RegisterReading) -> bytes:

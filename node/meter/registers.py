@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from node.errors import MeterError
-from node.model import Quality, RegisterReading, SlotEnergy
+from node.model import Household, Quality, RegisterReading, SlotEnergy
 from node.slots import slot_end_s, slot_start_s
 
 
@@ -45,3 +47,26 @@ def energy_between(
     )
     quality = Quality.ESTIMATED if is_estimated else Quality.METERED
     return SlotEnergy(slot, import_wh, export_wh, quality)
+
+
+def continued(
+    before: RegisterReading, after: RegisterReading, household: Household, slot_s: int
+) -> RegisterReading:
+    """``before`` as a reading of the meter that ``after`` is of.
+
+    When an owner has confirmed that the meter was replaced, its source has the totals go on from
+    the old meter's. So they have grown by no more than the household's limits allow; then the
+    reading counts for the new meter too, as an estimate: the change took its time. Otherwise it is
+    returned as it is, and no energy can be booked between the two.
+    """
+    if before.meter_id == after.meter_id:
+        return before
+    slots = max(after.taken_at_s - before.taken_at_s, 0) // slot_s + 1
+    import_wh, export_wh = after.import_wh - before.import_wh, after.export_wh - before.export_wh
+    goes_on = (
+        0 <= import_wh <= household.import_limit_wh * slots
+        and 0 <= export_wh <= household.export_limit_wh * slots
+    )
+    if not goes_on:
+        return before
+    return replace(before, meter_id=after.meter_id, quality=Quality.ESTIMATED)
