@@ -112,16 +112,16 @@ def _database(case: Case, path: Path) -> Iterator[Finding]:
     now_s, slot_s = case.clock.now_s(), case.config.household.slot_s
     with NodeDatabase.open_read_only(path) as database:
         damage = database.integrity()
+        if damage:  # nothing that it says can be believed, or read at all
+            yield error(
+                "D003",
+                f"{len(damage)} faults, the first: {damage[0]}",
+                "stop the node and put the newest backup in the database's place",
+            )
+            return
         readings = database.last_readings(READINGS)
         open_orders = [(signed.order.slot, state) for signed, state in database.open_intents()]
-    if damage:
-        yield error(
-            "D003",
-            f"{len(damage)} faults, the first: {damage[0]}",
-            "stop the node and put the newest backup in the database's place",
-        )
-    else:
-        yield ok("D003", f"whole, {path.stat().st_size // 1024} KiB")
+    yield ok("D003", f"whole, {path.stat().st_size // 1024} KiB")
     yield _registers(readings, case.figure("values_held"))
     yield _stuck(open_orders, now_s, slot_s)
     yield _closing(readings, now_s, slot_s)
