@@ -1,0 +1,126 @@
+"""The market's allocation on the operator's curves, and the node's readings against them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from node.billing.allocation import Allocation, allocate
+from node.billing.keys import market
+from node.billing.reconcile import Reconciliation, SideOf, period_energy, period_of
+from node.billing.series import MISSING, Curve
+from node.errors import ConfigurationError
+from node.model import Side, SlotEnergy
+
+__all__ = ["DailyDifference", "PointOf", "daily_differences", "market_allocation"]
+
+PointOf = Callable[[int, Side], str]
+"""The delivery point of a household's side; the operator's knowledge, never the chain's."""
+
+TOLERANCE_PER_CENT: Final = 5
+TOLERANCE_WH: Final = 50
+
+
+def market_allocation(
+    reconciliation: Reconciliation,
+    official: Mapping[SideOf, Curve],
+    slot_s: int,
+    span: range,
+    point_of: PointOf,
+) -> Allocation:
+    """Who got whose energy by the market, on the operator's curves: surplus and complement are
+    then what the operator measured, less what the market allocated after correction.
+
+    ``span`` holds the instants from its start to its end, by the common period of slots and curves;
+    a period in which a curve has a gap stays open. Raises ConfigurationError for a household that
+    traded and has no curve, ValueError when slots, steps and span do not fit each other.
+    """
+    period_s = period_of(slot_s, official.values())
+    if span.start % period_s or span.stop % period_s:
+        raise ValueError(f"{span} does not begin and end at periods of {period_s} s")
+    periods = range(span.start // period_s, span.stop // period_s)
+    measured: dict[Side, dict[str, list[int]]] = {Side.ASK: {}, Side.BID: {}}
+    traded: dict[Side, dict[str, list[int]]] = {Side.ASK: {}, Side.BID: {}}
+    for (household, side), curve in official.items():
+        point = point_of(household, side)
+        measured[side][point] = period_energy(curve, periods, period_s)
+        traded[side][point] = [0] * len(periods)
+    for fill, corrected_wh in zip(reconciliation.fills, reconciliation.corrected_wh, strict=True):
+        number = fill.slot * slot_s // period_s
+        if number not in periods or not corrected_wh:
+            continue
+        if (fill.household, fill.side) not in official:
+            raise ConfigurationError(
+                f"household {fill.household} traded, but has no curve of the operator's",
+                next_step="import its curve, or ask the operator for it",
+            )
+        traded[fill.side][point_of(fill.household, fill.side)][number - periods.start] += (
+            corrected_wh
+        )
+    return allocate(
+        market(traded[Side.ASK], traded[Side.BID]), measured[Side.ASK], measured[Side.BID]
+    )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DailyDifference:
+    """A local day on which the node read otherwise than the operator, by more than 5 % and 50 Wh.
+
+    Only periods that both know are counted; whoever has the right to may dispute the day.
+    """
+
+    day: str
+    household: int
+    side: Side
+    node_wh: int
+    official_wh: int
+
+
+def daily_differences(
+    readings: Mapping[int, Iterable[SlotEnergy]],
+    official: Mapping[SideOf, Curve],
+    slot_s: int,
+    zone: ZoneInfo,
+) -> list[DailyDifference]:
+    """Compare the slots that nodes metered, by household, with the operator's curves."""
+    found = []
+    for household, energies in sorted(readings.items()):
+        known = {energy.slot: energy for energy in energies}
+        for side in (Side.ASK, Side.BID):
+            curve = official.get((household, side))
+            if curve is None or not known:
+                continue
+            metered = {
+                slot: energy.export_wh if side is Side.ASK else energy.import_wh
+                for slot, energy in known.items()
+            }
+            for day, (node_wh, official_wh) in _by_day(metered, curve, slot_s, zone).items():
+                apart_wh = abs(node_wh - official_wh)
+                if apart_wh > max(official_wh * TOLERANCE_PER_CENT // 100, TOLERANCE_WH):
+                    found.append(DailyDifference(day, household, side, node_wh, official_wh))
+    return sorted(found)
+
+
+def _by_day(
+    metered: Mapping[int, int], curve: Curve, slot_s: int, zone: ZoneInfo
+) -> dict[str, tuple[int, int]]:
+    """Node's and operator's Wh by local day, of the periods of which both know every part."""
+    period_s = period_of(slot_s, (curve,))
+    parts = period_s // slot_s
+    sums: dict[int, list[int]] = {}
+    for slot, energy_wh in metered.items():
+        sums.setdefault(slot * slot_s // period_s, []).append(energy_wh)
+    periods = range(min(sums), max(sums) + 1)
+    measured_wh = period_energy(curve, periods, period_s)
+    days: dict[str, tuple[int, int]] = {}
+    for number, metered_wh in sorted(sums.items()):
+        official_wh = measured_wh[number - periods.start]
+        if len(metered_wh) < parts or official_wh == MISSING:
+            continue
+        day = datetime.fromtimestamp(number * period_s, zone).date().isoformat()
+        node_wh, measured_so_far_wh = days.get(day, (0, 0))
+        days[day] = (node_wh + sum(metered_wh), measured_so_far_wh + official_wh)
+    return days
