@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -25,7 +27,44 @@ __all__ = ["meter"]
 MOST_SHOWN = 20
 
 
-@click.group(short_help="Read what a meter says.", epilog=example("daisee meter decode linky.tic"))
+_LIVE: Final = {
+    "detect": ("node.cli.meter_detect", "Find meters on serial ports and brokers."),
+    "record": ("node.cli.meter_record", "Record what a meter says, to decode it later."),
+    "watch": ("node.cli.meter_watch", "Watch what a meter says now."),
+}
+"""Subcommands that need a connection; they load when they are invoked. A test holds each line to
+what the command says of itself."""
+
+
+class _Meter(click.Group):
+    """Decoding a file needs no transport: those are heavy on a small computer."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every subcommand's name, in order."""
+        return sorted({*super().list_commands(ctx), *_LIVE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one subcommand."""
+        if cmd_name not in _LIVE:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(_LIVE[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of subcommands, without loading one."""
+        del ctx  # it would be asked for the commands
+        lines = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        lines |= {name: short_help for name, (_, short_help) in _LIVE.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(lines.items()))
+
+
+@click.group(
+    cls=_Meter,
+    short_help="Read what a meter says.",
+    epilog=example("daisee meter detect", "daisee meter decode linky.tic"),
+)
 def meter() -> None:
     """Read what a meter says."""
 

@@ -82,7 +82,9 @@ def message_decoder(settings: MeterSettings) -> MessageDecoder:
 
 def emon_settings(settings: MeterSettings) -> EmonSettings:
     """Which node's values feed the registers: the topic names it where messages are heard."""
-    return EmonSettings(settings.mapping, settings.topic or "", settings.layouts)
+    topic = settings.topic or ""
+    node = "" if "+" in topic or "#" in topic else topic
+    return EmonSettings(settings.mapping, node, settings.layouts)
 
 
 class ShellyDecoder:

@@ -47,15 +47,22 @@ TOPICS: Final = {
 }
 """What to subscribe to, for each kind, around the name of the device."""
 
+_READINGS: Final = ("/SENSOR", "/STATUS8", "/STATUS10")
+
 _log = logging.getLogger(__name__)
 
 
 def topics_of(kind: str, device: str | None) -> tuple[str, ...]:
-    """The topics of one device, or of all devices of a kind. A device's name with a wildcard in it
-    is taken as the very topic: the owner's broker is laid out in another way."""
-    if device is not None and ("+" in device or "#" in device):
+    """The topics of one device, or of all devices of a kind. A name with a wildcard in it, or one
+    that ends as a topic of readings, is the very topic: that broker is laid out in another way."""
+    if device is not None and is_topic(device):
         return (device,)
     return tuple(pattern.format("+" if device is None else device) for pattern in TOPICS[kind])
+
+
+def is_topic(device: str) -> bool:
+    """Whether a device's name is a topic, or a pattern of topics."""
+    return "+" in device or "#" in device or device.endswith(_READINGS)
 
 
 class Heard:

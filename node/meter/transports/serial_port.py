@@ -82,7 +82,7 @@ class SerialPort:
     async def read(self) -> bytes:
         """The next bytes. Raises MeterSilent when the port is gone."""
         while True:
-            chunk = self._read_now()
+            chunk = self.read_now()
             if chunk:
                 return chunk
             await self._readable()
@@ -100,8 +100,8 @@ class SerialPort:
         self._set()
         return True
 
-    def _read_now(self) -> bytes:
-        """What is there, nothing if nothing came yet. An end of file is a line that hung up."""
+    def read_now(self) -> bytes:
+        """What is there, nothing if nothing came yet. Raises MeterSilent when the port is gone."""
         try:
             chunk = os.read(self._fd, MAX_CHUNK_BYTES)
         except BlockingIOError:
