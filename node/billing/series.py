@@ -346,9 +346,13 @@ class SharedPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeriodEnergy:
-    """Energy that an operator states for a period between two of its readings."""
+    """Energy that an operator states for a period, such as between two of its readings.
+
+    ``from_s`` is None where the operator does not say when the period began.
+    """
 
     point_id: str
+    direction: Direction
     part: SharedPart
     calendar: str
     register: str

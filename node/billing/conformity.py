@@ -1,0 +1,226 @@
+"""What is wrong with a file of an operator, where, and what is to be done about it.
+
+The customer's three classes: **corrupt** (cannot be read to its end, or is not built as its flow
+is), **non-standard** (can be read, but step, unit, stamp, number or identifier are not the flow's,
+or steps are missing), **useless** (of no delivery point of the perimeter, outside its dates, or a
+quantity that nothing here asks for). Every row of a file is either a value, a gap that the operator
+states, or refused under a finding: the counts of a report add up to the rows of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+from node.billing.series import WATT_MINUTES_PER_WH, Curve, RegisterValue, StepQuality
+
+__all__ = [
+    "ESTIMABLE_GAP_S",
+    "MAX_FINDINGS",
+    "Finding",
+    "FindingClass",
+    "FindingLog",
+    "Treatment",
+    "against_registers",
+    "gap_findings",
+]
+
+MAX_FINDINGS: Final = 5_000
+"""Findings of one file that are kept apart; those beyond are counted in one per class."""
+
+MAX_RAW_CHARS: Final = 200
+"""How much of a refused row is kept, so that a person sees what came."""
+
+ESTIMABLE_GAP_S: Final = 7_200
+"""A gap up to here may be filled by interpolation, marked estimated; a longer one is asked for."""
+
+REGISTER_TOLERANCE: Final = 100
+"""A curve and its meter's index may differ by one part in this many."""
+
+
+class FindingClass(StrEnum):
+    """The customer's three classes of data that cannot be used as they are."""
+
+    CORRUPT = "corrupt"
+    NON_STANDARD = "non-standard"
+    USELESS = "useless"
+
+
+class Treatment(StrEnum):
+    """What becomes of the rows, or what a person or a later step has to do.
+
+    DROP: nothing is lost by leaving them out. REPAIR: brought to the standard form and accepted.
+    ASK: only the operator knows. ESTIMATE: a gap short enough to be estimated, provisionally.
+    """
+
+    DROP = "drop"
+    REPAIR = "repair"
+    ASK = "ask"
+    ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found in a file, over the lines ``line`` to ``last_line`` (0: the file as a whole).
+
+    ``rule`` is the machine-readable word, ``rows`` how many rows of the file were refused under it
+    (0 where they were accepted, or never came). ``from_s`` and ``to_s`` say which steps it is
+    about. ``raw`` is the first refused row as it came; of points outside the perimeter nothing is
+    kept, because they are other people's.
+    """
+
+    klass: FindingClass
+    treatment: Treatment
+    rule: str
+    message: str
+    file: str
+    line: int = 0
+    last_line: int = 0
+    point_id: str = ""
+    rows: int = 0
+    from_s: int | None = None
+    to_s: int | None = None
+    raw: str = ""
+
+
+@dataclass(slots=True)
+class FindingLog:
+    """The findings of one file, in its order; runs of the same finding become one."""
+
+    file: str
+    found: list[Finding] = field(default_factory=list)
+    refused: int = 0
+    _beyond: dict[tuple[FindingClass, Treatment], int] = field(default_factory=dict)
+
+    def add(
+        self,
+        klass: FindingClass,
+        treatment: Treatment,
+        rule: str,
+        message: str,
+        *,
+        line: int = 0,
+        last_line: int = 0,
+        point_id: str = "",
+        rows: int = 0,
+        from_s: int | None = None,
+        to_s: int | None = None,
+        raw: str = "",
+    ) -> None:
+        """Note a finding; ``rows`` of the file are refused by it."""
+        self.refused += rows
+        last_line = max(line, last_line)
+        if self.found and from_s is None:
+            last = self.found[-1]
+            same = (last.klass, last.treatment, last.rule, last.message, last.point_id)
+            if same == (klass, treatment, rule, message, point_id) and line >= last.last_line:
+                self.found[-1] = replace(last, last_line=last_line, rows=last.rows + rows)
+                return
+        if len(self.found) >= MAX_FINDINGS:
+            self._beyond[klass, treatment] = self._beyond.get((klass, treatment), 0) + rows
+            return
+        self.found.append(
+            Finding(
+                klass,
+                treatment,
+                rule,
+                message,
+                self.file,
+                line,
+                last_line,
+                point_id,
+                rows,
+                from_s,
+                to_s,
+                printable(raw),
+            )
+        )
+
+    def all(self) -> list[Finding]:
+        """Every finding, with one more for each class of which there were too many."""
+        return self.found + [
+            Finding(
+                klass,
+                treatment,
+                "too_many_findings",
+                f"more findings than the {MAX_FINDINGS} that are told apart",
+                self.file,
+                rows=rows,
+            )
+            for (klass, treatment), rows in sorted(self._beyond.items())
+        ]
+
+
+def printable(raw: str) -> str:
+    """The beginning of what came, with everything escaped that is no printable text."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
+        for char in raw[:MAX_RAW_CHARS]
+    )
+
+
+def gap_findings(
+    curve: Curve, log: FindingLog, zone: tzinfo, line_at: Callable[[int], int]
+) -> None:
+    """Note every run of steps without a value inside a curve. A gap is never filled with 0.
+
+    ``line_at`` tells the line of the row at an instant, or of the first row after it.
+    """
+    for from_s, to_s in curve.gaps():
+        steps = (to_s - from_s) // curve.step_s
+        span = f"{_legal_time(from_s, zone)} to {_legal_time(to_s, zone)}"
+        estimable = to_s - from_s <= ESTIMABLE_GAP_S
+        log.add(
+            FindingClass.NON_STANDARD,
+            Treatment.ESTIMATE if estimable else Treatment.ASK,
+            "gap",
+            f"{steps} {'step' if steps == 1 else 'steps'} without a value, {span}",
+            line=line_at(from_s),
+            point_id=curve.point_id,
+            from_s=from_s,
+            to_s=to_s,
+        )
+
+
+def _legal_time(unix_s: int, zone: tzinfo) -> str:
+    """An instant as the operator would write it, with the offset."""
+    return datetime.fromtimestamp(unix_s, zone).isoformat(timespec="minutes")
+
+
+def against_registers(curve: Curve, registers: list[RegisterValue], log: FindingLog) -> None:
+    """Hold a curve to its meter's cumulative indexes, where two of one register enclose whole steps
+    without a gap: more than 1 % apart (and more than a kWh, since indexes are whole kWh) is asked.
+    """
+    kept = sorted(
+        (value for value in registers if value.point_id == curve.point_id),
+        key=lambda value: (value.calendar, value.taken_at_s),
+    )
+    totals: dict[tuple[str, int], int] = {}
+    for value in kept:
+        if value.direction == curve.direction:
+            key = (value.calendar, value.taken_at_s)
+            totals[key] = totals.get(key, 0) + value.value_wh
+    instants = sorted(totals)
+    for (calendar, from_s), (other, to_s) in pairwise(instants):
+        on_grid = not (from_s % curve.step_s or to_s % curve.step_s)
+        if calendar != other or not on_grid or from_s < curve.start_s or to_s > curve.end_s:
+            continue
+        window = curve.window(from_s, to_s)
+        if StepQuality.GAP in window.quality:
+            continue
+        by_curve_wh = sum(window.watt_minutes) // WATT_MINUTES_PER_WH
+        by_index_wh = totals[calendar, to_s] - totals[calendar, from_s]
+        if abs(by_curve_wh - by_index_wh) > max(abs(by_index_wh) // REGISTER_TOLERANCE, 1_000):
+            log.add(
+                FindingClass.NON_STANDARD,
+                Treatment.ASK,
+                "index_differs",
+                f"the curve has {by_curve_wh} Wh, the index {calendar} moved by {by_index_wh} Wh",
+                point_id=curve.point_id,
+                from_s=from_s,
+                to_s=to_s,
+            )

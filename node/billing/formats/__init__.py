@@ -1,0 +1,1 @@
+"""One module for each format in which operators hand out their measures."""
