@@ -126,7 +126,16 @@ class TeleinfoCodec:
         judged: list[Judged] = []
         if head or not pieces:
             judged.append(refuse(head, "a frame begins with LF: bytes were lost or added"))
-        judged += [parse_group(piece, self._mode_of(piece)) for piece in pieces]
+        if self._mode is not None and not self._is_auto:
+            mode = self._mode
+            judged += [parse_group(piece, mode) for piece in pieces]
+        else:
+            # The only mode in which a group can be valid: the standard one has HT, the other has
+            # no character below a space.
+            judged += [
+                parse_group(piece, TicMode.STANDARD if HT in piece else TicMode.HISTORIC)
+                for piece in pieces
+            ]
         if self._is_auto:
             self._weigh(judged)
         groups, refused = _sort(judged, self._mode)
@@ -136,19 +145,12 @@ class TeleinfoCodec:
         if groups and self._mode is not None:
             decoded.append(read_frame(groups, self._mode, is_intact=not refused))
 
-    def _mode_of(self, piece: bytes) -> TicMode:
-        """The only mode in which a group can be valid: the standard one has HT, the other has no
-        character below a space."""
-        if self._mode is not None and not self._is_auto:
-            return self._mode
-        return TicMode.STANDARD if HT in piece else TicMode.HISTORIC
-
     def _weigh(self, judged: Sequence[Judged]) -> None:
         """Let the valid groups of a frame move the lead: standard above 0, historic below."""
-        for group in judged:
-            if isinstance(group, Group):
-                self._lead += 1 if group.mode is TicMode.STANDARD else -1
-        self._lead = max(-MOST_LEAD, min(self._lead, MOST_LEAD))
+        modes = [group.mode for group in judged if isinstance(group, Group)]
+        standard = modes.count(TicMode.STANDARD)
+        lead = self._lead + standard - (len(modes) - standard)
+        self._lead = max(-MOST_LEAD, min(lead, MOST_LEAD))
         if self._lead >= SURE_GROUPS:
             self._mode = TicMode.STANDARD
         elif self._lead <= -SURE_GROUPS:

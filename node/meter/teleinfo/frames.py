@@ -14,7 +14,7 @@ from node.meter.teleinfo.labels import (
     INDICES_OF_OPTION,
     TicMode,
 )
-from node.meter.teleinfo.status import decode_stge
+from node.meter.teleinfo.status import decode_stge, stge_words
 from node.meter.teleinfo.sums import NO_OFFSETS, offsets_of
 from node.model import EvidenceClass
 
@@ -123,7 +123,7 @@ def _read_standard(
         said.append(CLOCK_DEGRADED)
     said += _sum_notes(fields)
     if status is not None:
-        said.append(f"status: {', '.join(status.words())}")
+        said.append(stge_words(fields["STGE"]))
         if export_wh is None and not status.producer:
             said.append(NOT_PRODUCER)
     return MeterFrame(

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from node.meter.codec import MeterFrame
@@ -43,6 +44,9 @@ FRAMES_TO_SWAP: Final = 3
 
 EXPORT_CONTRADICTED: Final = "export withheld: the load curve CCAIN contradicts the index EAIT"
 IMPORT_CONTRADICTED: Final = "the load curve CCASN contradicts the index EAST"
+
+
+_STANDARD_REGISTERS: Final = ("EAST", *SUPPLIER_INDICES, *DISTRIBUTOR_INDICES, "EAIT")
 
 
 class Doubt(StrEnum):
@@ -94,7 +98,8 @@ class TeleinfoGuard:
     __slots__ = (
         "_curves",
         "_last",
-        "_limits",
+        "_max_export_w",
+        "_max_import_w",
         "_meter_id",
         "_newcomer",
         "_newcomer_frames",
@@ -111,10 +116,8 @@ class TeleinfoGuard:
     ) -> None:
         self.sums = SumCheck(offsets)
         self.doubts: Counter[Doubt] = Counter()
-        self._limits = {
-            Direction.IMPORT: Limits(max_import_w),
-            Direction.EXPORT: Limits(max_export_w),
-        }
+        self._max_import_w = max_import_w
+        self._max_export_w = max_export_w
         self._meter_id: str | None = None
         self._newcomer: str | None = None
         self._newcomer_frames = 0
@@ -186,38 +189,22 @@ class TeleinfoGuard:
             passed_s = max(passed_s, by_meter_s)
         if passed_s > MOST_APART_S or not _in_order(before.frame, frame):
             return False
-        return self._can_flow(
-            Direction.IMPORT, before.frame.import_wh, frame.import_wh, passed_s, frame
-        ) and self._can_flow(
-            Direction.EXPORT, before.frame.export_wh, frame.export_wh, passed_s, frame
-        )
-
-    def _can_flow(
-        self,
-        direction: Direction,
-        before_wh: int | None,
-        after_wh: int | None,
-        passed_s: int,
-        frame: MeterFrame,
-    ) -> bool:
-        if before_wh is None or after_wh is None:
-            return before_wh is after_wh
-        limits = self._limits[direction]
         power_va = maximum_power_va(frame.fields)
-        if direction is Direction.IMPORT and power_va is not None:
-            limits = replace(limits, max_power_w=min(limits.max_power_w, power_va))
-        return 0 <= after_wh - before_wh <= limits.may_grow_wh(passed_s + LATENESS_S)
+        import_w = self._max_import_w if power_va is None else min(self._max_import_w, power_va)
+        return _can_flow(
+            before.frame.import_wh, frame.import_wh, _limits(import_w), passed_s
+        ) and _can_flow(
+            before.frame.export_wh, frame.export_wh, _limits(self._max_export_w), passed_s
+        )
 
     def _vouch(self, candidate: _Candidate) -> Vouched:
         frame = candidate.frame
-        notes = list(frame.notes)
-        export_wh = frame.export_wh
         if self._contradicts(Direction.IMPORT, frame, frame.import_wh):
-            notes.append(IMPORT_CONTRADICTED)
-        if self._contradicts(Direction.EXPORT, frame, export_wh):
-            notes.append(EXPORT_CONTRADICTED)
-            export_wh = None
-        return Vouched(replace(frame, export_wh=export_wh, notes=tuple(notes)), candidate.seen_at_s)
+            frame = replace(frame, notes=(*frame.notes, IMPORT_CONTRADICTED))
+        if self._contradicts(Direction.EXPORT, frame, frame.export_wh):
+            notes = (*frame.notes, EXPORT_CONTRADICTED)
+            frame = replace(frame, export_wh=None, notes=notes)
+        return Vouched(frame, candidate.seen_at_s)
 
     def _contradicts(
         self, direction: Direction, frame: MeterFrame, register_wh: int | None
@@ -231,18 +218,27 @@ class TeleinfoGuard:
 
 def _in_order(before: MeterFrame, after: MeterFrame) -> bool:
     """Whether no certified register falls from one frame to the next."""
-    registers = (
-        "EAST",
-        *SUPPLIER_INDICES,
-        *DISTRIBUTOR_INDICES,
-        "EAIT",
-        *option_indices(after.fields),
+    if before.kind != after.kind:
+        return False
+    standard = after.kind == KINDS[TicMode.STANDARD]
+    earlier, later = before.fields, after.fields
+    # All have nine digits, so that text compares as numbers do.
+    return all(
+        earlier[label] <= later[label]
+        for label in (_STANDARD_REGISTERS if standard else option_indices(later))
+        if label in earlier and label in later
     )
-    return before.kind == after.kind and all(
-        int(before.fields[label]) <= int(after.fields[label])
-        for label in registers
-        if label in before.fields and label in after.fields
-    )
+
+
+@lru_cache(maxsize=64)
+def _limits(max_power_w: int) -> Limits:
+    return Limits(max_power_w, lateness_s=LATENESS_S)
+
+
+def _can_flow(before_wh: int | None, after_wh: int | None, limits: Limits, passed_s: int) -> bool:
+    if before_wh is None or after_wh is None:
+        return before_wh is after_wh
+    return 0 <= after_wh - before_wh <= limits.may_grow_wh(passed_s)
 
 
 def _is_consumer(frame: MeterFrame) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _SHAPE: Final = re.compile(r"[EHeh][0-9]{12}| (?:[0-9]{12}| {12})", re.ASCII)
@@ -33,6 +34,8 @@ def is_horodate(text: str) -> bool:
     return _SHAPE.fullmatch(text) is not None
 
 
+# All but one of a frame's horodates stand for minutes or hours.
+@lru_cache(maxsize=64)
 def parse_horodate(text: str) -> Horodate:
     """Read a horodate. A text without its shape, one that the meter marks as not available, and a
     day that does not exist have no instant."""

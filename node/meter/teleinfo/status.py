@@ -129,5 +129,11 @@ def decode_stge(text: str) -> StatusRegister:
     )
 
 
+@lru_cache(maxsize=16)
+def stge_words(text: str) -> str:
+    """The words of a register, as a note of a frame. Raises ValueError as ``decode_stge`` does."""
+    return f"status: {', '.join(decode_stge(text).words())}"
+
+
 def _plain(member: IntEnum) -> str:
     return member.name.lower().replace("_", " ")

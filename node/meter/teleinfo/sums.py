@@ -17,6 +17,8 @@ from node.meter.teleinfo.labels import DISTRIBUTOR_INDICES, SUPPLIER_INDICES
 RANGE_WH: Final = 10**9
 """Nine digits: every register starts again from 0 here."""
 
+_NEEDED: Final = ("EAST", *SUPPLIER_INDICES, *DISTRIBUTOR_INDICES)
+
 FRAMES_TO_LEARN: Final = 3
 """Frames in a row that must show the same difference, other than none, before it is learned."""
 
@@ -55,13 +57,16 @@ class Relation(Enum):
 
 def offsets_of(fields: Mapping[str, str]) -> Offsets | None:
     """The differences in one frame, None if one of the fifteen registers is missing."""
-    needed = ("EAST", *SUPPLIER_INDICES, *DISTRIBUTOR_INDICES)
-    if any(label not in fields for label in needed):
+    said = [fields[label] for label in _NEEDED if label in fields]
+    if len(said) < len(_NEEDED):
         return None
-    total_wh = int(fields["EAST"])
-    supplier_wh = sum(int(fields[label]) for label in SUPPLIER_INDICES)
-    distributor_wh = sum(int(fields[label]) for label in DISTRIBUTOR_INDICES)
-    return Offsets((total_wh - supplier_wh) % RANGE_WH, (total_wh - distributor_wh) % RANGE_WH)
+    total_wh, *split_wh = map(int, said)
+    supplier_wh = sum(split_wh[: len(SUPPLIER_INDICES)])
+    distributor_wh = sum(split_wh) - supplier_wh
+    supplier_wh, distributor_wh = total_wh - supplier_wh, total_wh - distributor_wh
+    if supplier_wh == distributor_wh == 0:
+        return NO_OFFSETS
+    return Offsets(supplier_wh % RANGE_WH, distributor_wh % RANGE_WH)
 
 
 class SumCheck:
