@@ -20,7 +20,11 @@ REDACTED_KINDS: Final = frozenset({"linky", "linky-historic", "linky-standard", 
 _TIC_ID: Final = re.compile(rb"\n((?:ADCO|ADSC|PRM)([ \t]))([^\r\n\t ]*)([ \t])(.)\r", re.DOTALL)
 _TIC_WHOLE: Final = re.compile(rb"\x02.*\x03", re.DOTALL)
 _TELEGRAM: Final = re.compile(rb"(/[^!]*!)([0-9A-Fa-f]{0,4})")
-_P1_ID: Final = re.compile(rb"(0-\d{1,3}:96\.1\.[01]\()([0-9A-Fa-f]+)(?=\))")
+_P1_ID: Final = re.compile(
+    rb"((?:0-\d{1,3}:(?:96\.1\.(?:[0-3]|255)|42\.0\.0)|1-0:0\.0\.0)(?:[.*]\d{1,3})?\()"
+    rb"([^()\r\n]+)(?=\))"
+)
+_HEXADECIMAL: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _LEAST_DIGITS: Final = 6
 """A number shorter than this names nobody, and could be any other number."""
 
@@ -56,6 +60,7 @@ def _of_group(match: re.Match[bytes]) -> bytes:
 
 
 def _of_telegrams(content: bytes) -> bytes:
+    content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")  # as on the wire
     numbers = {match[2] for match in _P1_ID.finditer(content)}
     whole = b"".join(match[0] + b"\r\n" for match in _TELEGRAM.finditer(content))
     return _TELEGRAM.sub(lambda match: _of_telegram(match, numbers), whole)
@@ -80,5 +85,7 @@ def _without(content: bytes, numbers: set[bytes]) -> bytes:
 
 
 def _zeros(number: bytes) -> bytes:
-    """Identifiers of telegrams are text in hexadecimal: ``30`` is the digit 0."""
-    return (b"30" * len(number))[: len(number)]
+    """Identifiers of telegrams are mostly text in hexadecimal: ``30`` is the digit 0."""
+    if _HEXADECIMAL.fullmatch(number):
+        return b"30" * (len(number) // 2)
+    return b"0" * len(number)
