@@ -26,10 +26,10 @@ from node.service.rooms import check_rooms
 
 __all__ = ["GROUP_WITHIN_S", "examine", "page_of"]
 
-GROUP_WITHIN_S: Final = 8.0
+GROUP_WITHIN_S: Final = 5.6
 """How long a group of checks may take. All run at once, so that the whole is under ten seconds."""
 
-_PAGE_WITHIN_S: Final = 1.0
+_PAGE_WITHIN_S: Final = 0.7
 _MOST_PAGE_BYTES: Final = 1 << 20
 
 

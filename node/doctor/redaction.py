@@ -55,8 +55,10 @@ _LOOKS_PRIVATE: Final = re.compile(
     re.VERBOSE,
 )
 
-_SHORTEST: Final = 3
-"""Known values that are shorter would take half of every text with them."""
+_SHORTEST: Final = 2
+_SHORT: Final = 3
+"""A known value that is so short is replaced where it stands by itself: as a part of other words
+it would take half of every text with it."""
 
 _NAME_NOBODY: Final = frozenset({"daisee", "root", "home", "true", "false", "localhost", "http"})
 
@@ -117,7 +119,7 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str | Path):
         text = str(value)
         yield text
-        yield from (part for part in re.split(r"[/:@,\s]+", text) if len(part) > _SHORTEST)
+        yield from (part for part in re.split(r"[/:@,\s]+", text) if len(part) > _SHORT)
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _texts(inner)
@@ -129,5 +131,8 @@ def _texts(value: object) -> Iterator[str]:
 def redacted_text(text: str, secrets: Iterable[str]) -> str:
     """A text without what is private."""
     for secret in secrets:
-        text = text.replace(secret, HIDDEN)
+        if len(secret) > _SHORT:
+            text = text.replace(secret, HIDDEN)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     return _LOOKS_PRIVATE.sub(HIDDEN, text)
