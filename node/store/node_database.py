@@ -167,14 +167,14 @@ class NodeDatabase:
         self._execute(sql.ADD_SAMPLES, samples_row(batch))
 
     def samples(self, meter_id: str, from_s: int, to_s: int) -> Iterator[SampleBatch]:
-        """The batches of one meter that reach into ``[from_s, to_s)``, in the order of time, a
-        bounded number of them in memory. Batches of one meter never overlap."""
+        """The batches of one meter with samples in ``[from_s, to_s)``, in the order of time, a
+        bounded number of them in memory. A batch's own ``to_s`` is its last sample's."""
         span = {"meter_id": meter_id, "from_s": from_s, "to_s": to_s}
         for row in self._connection.rows(sql.SAMPLES, span):
             yield SampleBatch(*row)
 
     def prune_samples(self, before_s: int) -> int:
-        """Forget the batches that end at ``before_s`` or earlier; how many there were. Other
+        """Forget the batches that ended before ``before_s``; how many there were. Other
         writers have their turn in between: each ROWS_AT_ONCE is a transaction."""
         pruned, last = 0, ROWS_AT_ONCE
         values = {"before_s": before_s, "at_once": ROWS_AT_ONCE}

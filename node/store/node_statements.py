@@ -31,14 +31,12 @@ ADD_SAMPLES: Final = (
 )
 SAMPLES: Final = """
 SELECT meter_id, from_s, to_s, count, packed FROM sample_batch
-WHERE meter_id = :meter_id AND to_s > :from_s AND from_s < :to_s AND from_s >= coalesce(
-    (SELECT max(from_s) FROM sample_batch WHERE meter_id = :meter_id AND from_s <= :from_s), :from_s
-)
+WHERE meter_id = :meter_id AND from_s < :to_s AND to_s >= :from_s
 ORDER BY from_s
 """
 PRUNE_SAMPLES: Final = """
 DELETE FROM sample_batch WHERE number IN (
-    SELECT number FROM sample_batch WHERE from_s < :before_s AND to_s <= :before_s
+    SELECT number FROM sample_batch WHERE from_s < :before_s AND to_s < :before_s
     ORDER BY from_s LIMIT :at_once
 )
 """

@@ -27,7 +27,7 @@ def slot_of(number: int) -> tuple[RegisterReading, SlotEnergy, SampleBatch]:
     return (
         RegisterReading("m", start_s + 900, number, number),
         energy,
-        SampleBatch("m", start_s, start_s + 900, 900, samples),
+        SampleBatch("m", start_s, start_s + 899, 900, samples),
     )
 
 

@@ -78,7 +78,7 @@ settlements = st.builds(
 
 def batch(number: int) -> SampleBatch:
     """A quarter of an hour of samples."""
-    return SampleBatch("m", number * 900, (number + 1) * 900, 900, b"%d" % number)
+    return SampleBatch("m", number * 900, number * 900 + 899, 900, b"%d" % number)
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ class TestMeters:
             with database.transaction():
                 for number in range(5_000):
                     database.add_samples(batch(number))
-            assert database.prune_samples(batch(4_500).to_s - 1) == 4_500
-            assert database.prune_samples(batch(4_500).to_s - 1) == 0
+            assert database.prune_samples(batch(4_500).to_s) == 4_500
+            assert database.prune_samples(batch(4_500).to_s) == 0
             assert next(iter(database.samples("m", 0, 10**9))) == batch(4_500)
         size = path.stat().st_size
         with NodeDatabase.open(path) as database, database.transaction():
