@@ -280,11 +280,12 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         return slot != 0 && _books[slot % RING_SLOTS].marks.slot() == slot;
     }
 
+    /// @dev Only for a slot that its book holds, which is every slot with orders until it is cleared [7].
     function _clear(uint32 slot) private {
         uint256 version = _versionAt(slot);
         Rules storage rules = _rules[version];
         TickBook.Book storage book = _books[slot % RING_SLOTS];
-        (Level[] memory levels, uint256 count) = book.levels(slot);
+        (Level[] memory levels, uint256 count) = book.levels();
         book.close();
         Clearing.Outcome memory outcome = Clearing.clear(levels, count);
         // Exact, because the tick size is even [4].
@@ -589,7 +590,7 @@ contract EnergyMarket is IEnergyMarket, AccessManaged, EIP712, ReentrancyGuard, 
         uint256 ticks = _rulesAt(slot).ticks;
         askWh = new uint64[](ticks);
         bidWh = new uint64[](ticks);
-        (Level[] memory levels, uint256 count) = _books[slot % RING_SLOTS].levels(slot);
+        (Level[] memory levels, uint256 count) = _books[slot % RING_SLOTS].levels();
         for (uint256 i = 0; i < count; ++i) {
             uint256 tick = levels[i].tick();
             (askWh[tick], bidWh[tick]) = (uint64(levels[i].askWh()), uint64(levels[i].bidWh()));

@@ -94,17 +94,11 @@ library TickBook {
         }
     }
 
-    /// @notice The occupied ticks of a slot, ascending; reads only the words that hold one.
+    /// @notice The occupied ticks of the slot that a book holds, ascending; reads only the words in use.
     /// @return found the levels, in the first `count` places
-    function levels(Book storage book, uint32 slot_)
-        internal
-        view
-        returns (Level[] memory found, uint256 count)
-    {
+    function levels(Book storage book) internal view returns (Level[] memory found, uint256 count) {
         found = new Level[](MAX_TICKS);
-        Marks marks = book.marks;
-        if (slot(marks) != slot_) return (found, 0);
-        uint256 used = Marks.unwrap(marks) >> WORDS_SHIFT;
+        uint256 used = Marks.unwrap(book.marks) >> WORDS_SHIFT;
         // 38 words of 6 ticks, of which 224 exist: indices and count stay within their arrays.
         unchecked {
             for (uint256 index = 0; index < WORDS; ++index) {
