@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 from node.clock import Clock
 from node.errors import ConfigurationError
-from node.meter.arrivals import Connect
+from node.meter.arrivals import Arrived, Connect, Transport
+from node.meter.codec import MeterFrame
 from node.meter.decoders import message_decoder, secret, stream_codec
 from node.meter.lines import LINES, listen_s
 from node.meter.settings import MODBUS_PORT, MeterSettings, Way, host_and_port
@@ -22,11 +25,50 @@ __all__ = ["INSTALL_MODBUS", "connect_for"]
 INSTALL_MODBUS: Final = "pip install 'daisee-node[modbus]'"
 
 
+_MANY_IN_ONE: Final = frozenset({"shelly", "sunspec"})
+"""Devices of these kinds have several meters, each with a name of its own."""
+
+
 def connect_for(settings: MeterSettings, clock: Clock, keep: Keep = keep_nothing) -> Connect:
     """How to connect to the meter of some settings; ``keep`` is handed everything raw that arrives.
 
-    Raises ConfigurationError for what is missing on this machine: a key file, a library.
+    Where a device has several meters, ``settings.meter_id`` chooses one. Raises ConfigurationError
+    for what is missing on this machine: a key file, a library.
     """
+    connect = _connect(settings, clock, keep)
+    if settings.meter_id is None or settings.kind not in _MANY_IN_ONE:
+        return connect
+    return _only(settings.meter_id, connect)
+
+
+class _OneMeter:
+    """One of the meters that a device has; refusals are everybody's."""
+
+    def __init__(self, meter_id: str, transport: Transport) -> None:
+        self._known = (meter_id, None)
+        self._transport = transport
+
+    async def arrivals(self) -> AsyncIterator[Arrived]:
+        """What that meter says."""
+        async for arrived in self._transport.arrivals():
+            decoded = arrived.decoded
+            if not isinstance(decoded, MeterFrame) or decoded.meter_id in self._known:
+                yield arrived
+
+
+def _only(meter_id: str, connect: Connect) -> Connect:
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[Transport]:
+        async with connect() as transport:
+            yield _OneMeter(meter_id, transport)
+
+    def connect_to_one() -> AbstractAsyncContextManager[Transport]:
+        return connection()
+
+    return connect_to_one
+
+
+def _connect(settings: MeterSettings, clock: Clock, keep: Keep) -> Connect:
     match settings.way:
         case Way.SERIAL:
             assert settings.port is not None

@@ -93,6 +93,18 @@ def test_shelly_of_the_first_generation_is_found_and_then_asked_at_once() -> Non
     assert asked == ["/rpc/Shelly.GetStatus"]
 
 
+def test_one_of_a_devices_meters_is_chosen_by_its_name() -> None:
+    other = SWITCH.replace('"switch:0": {"id": 0', '"switch:1": {"id": 1')
+    both = SWITCH[:-1] + ", " + other[other.index('"switch:1"') :]
+    answers = {"/rpc/Shelly.GetStatus": says(both)}
+    assert {frame.meter_id for frame in ask(answers, 4, kind="shelly")} == {
+        "A1B2/switch:0",
+        "A1B2/switch:1",
+    }
+    chosen = ask(answers, 4, kind="shelly", meter_id="A1B2/switch:1")
+    assert [frame.meter_id for frame in chosen] == ["A1B2/switch:1"] * 4
+
+
 def test_tasmota_is_asked_for_its_sensors_then_in_the_old_way() -> None:
     said = '{"StatusSNS": {"ENERGY": {"Total": 3.5, "Power": 40}}}'
     asked: list[str] = []
