@@ -18,7 +18,8 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from node.model import SampleBatch
@@ -49,13 +50,16 @@ class Sample:
     held: int = 0
 
 
+_VALUES_OF: Final = attrgetter("at_s", "import_wh", "export_wh", "power_w", "power_va", "held")
+
+
 def pack(meter_id: str, samples: Sequence[Sample], *, from_s: int | None = None) -> SampleBatch:
     """A batch of 1 to MAX_SAMPLES samples, in the order in which they came. ``from_s`` names the
     batch where another one already has the time of its first sample."""
     assert 0 < len(samples) <= MAX_SAMPLES, len(samples)
     packed = bytearray([_VERSION])
     _put(packed, len(samples))
-    for column in zip(*map(astuple, samples), strict=True):
+    for column in zip(*map(_VALUES_OF, samples), strict=True):
         before = 0
         for value in column:
             if value is None:
