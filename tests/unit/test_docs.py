@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from node.cli.main import cli
 from node.market.strategies import STRATEGIES
+from node.meter.settings import MeterSettings
 from node.model import MarketEvent, Refusal
 from simulations.profiles import read_home_profile
 from simulations.results import results_document
@@ -148,10 +149,13 @@ def test_commands_exist_and_take_what_is_written(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_scenarios_can_be_read(document: Path, tmp_path: Path) -> None:
+def test_scenarios_and_meters_can_be_read(document: Path, tmp_path: Path) -> None:
     for number, block in enumerate(blocks(document, "toml")):
         path = tmp_path / f"{number}.toml"
         path.write_text(block, encoding="utf-8")
+        if "meter" in (settings := tomllib.loads(block)):
+            MeterSettings.from_table(settings["meter"], path)
+            continue
         scenario = read_scenario(path)
         scenario.rules(scenario.slot_s or DEFAULT_SLOT_S)
 
