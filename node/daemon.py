@@ -366,8 +366,7 @@ class HouseholdNode:
             energy, _ = self._waiting.pop(slot)
             if slot > self._resumed_upto and energy.quality is Quality.METERED:
                 self.counters.orders_late += 1
-        if late:
-            log.warning("late slots=%d first=%d last=%d", len(late), min(late), max(late))
+                log.warning("order_late slot=%d household=%d", slot, self.household.number)
             self._agenda.plan(Step.FOLLOW, now_s, until_s=now_s + self._slot_s)
 
     async def _catch_up(self, due: Due) -> None:

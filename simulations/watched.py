@@ -12,8 +12,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from node.model import EventPage, LogPosition, MarketRules, SignedOrder, SlotEnergy
-from node.ports import Market
+from node.model import (
+    EventPage,
+    LogPosition,
+    MarketRules,
+    RegisterReading,
+    SignedOrder,
+    SlotEnergy,
+)
+from node.ports import IntentState, Market
 from node.store import NodeDatabase
 
 POINTS: Final = (
@@ -85,6 +92,24 @@ class WatchedDatabase(NodeDatabase):
                 self.passing(f"before {keeps} kept")
         if keeps:
             self.passing(f"after {keeps} kept")
+
+    def add_reading(self, reading: RegisterReading) -> None:
+        """Keep a reading."""
+        self.passing("before a reading is kept")
+        super().add_reading(reading)
+
+    def set_intent_state(
+        self,
+        slot: int,
+        side: int,
+        state: IntentState,
+        reason: str = "",
+        *,
+        at: LogPosition | None = None,
+    ) -> None:
+        """Move an order on."""
+        self.passing("before an order's state is kept")
+        super().set_intent_state(slot, side, state, reason, at=at)
 
     def add_slot_energy(self, energy: SlotEnergy) -> None:
         """Keep a closed slot."""
