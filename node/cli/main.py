@@ -45,6 +45,7 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("node.cli.config:config", "Show and check the settings of a node."),
     "doctor": CommandEntry("node.cli.doctor:doctor", "Examine this household's node."),
+    "dso": CommandEntry("node.cli.dso:dso", "Import and check the distribution operator's curves."),
     "dump": CommandEntry(
         "node.cli.dump:dump", "Write what helpers need to know, without what is private."
     ),
@@ -54,6 +55,9 @@ COMMANDS: Final = {
         "node.cli.paths:paths", "Show where settings, database and keys are kept."
     ),
     "slot": CommandEntry("node.cli.inspect:slot", "Explain the price of a slot."),
+    "supplier": CommandEntry(
+        "node.cli.supplier:supplier", "Allocate, reconcile and report what a supplier bills."
+    ),
     "trades": CommandEntry("node.cli.trades:trades", "List what was bought and sold."),
 }
 """daisee's own subcommands; a test holds each line to what the command says of itself."""

@@ -43,7 +43,8 @@ _ADD_FINDING: Final = "INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 _FINDINGS: Final = (
     "SELECT f.klass, f.treatment, f.rule, f.message, i.file, f.line, f.last_line, f.point_id,"
     " f.row_count, f.from_s, f.to_s, f.raw"
-    " FROM finding AS f JOIN import AS i ON i.number = f.import WHERE f.import > ? ORDER BY f.import, f.rowid"
+    " FROM finding AS f JOIN import AS i ON i.number = f.import"
+    " WHERE f.import > ? ORDER BY f.import, f.rowid"
 )
 _ADD_DAY: Final = "INSERT INTO curve_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DAYS: Final = """

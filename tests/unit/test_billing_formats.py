@@ -1,5 +1,7 @@
 """Files of operators, good and bad: the expected series or the expected finding."""
 
+from __future__ import annotations
+
 import json
 from datetime import datetime
 from pathlib import Path
