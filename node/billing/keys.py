@@ -38,6 +38,7 @@ __all__ = [
     "priority",
     "producer_order",
     "read_key",
+    "read_weights",
     "rounds",
     "simple_dynamic",
     "static",
@@ -274,6 +275,15 @@ def key_from(fields: Mapping[str, Any], *, file: Path | None = None) -> Key:
 
 def read_key(path: Path) -> Key:
     """The key of a TOML file. Raises ConfigurationError, naming the file."""
+    return key_from(_fields(path), file=path)
+
+
+def read_weights(path: Path) -> dict[str, int]:
+    """The coefficients of a key file as weights, whatever its kind. Raises ConfigurationError."""
+    return _Document(_fields(path), path).factors()
+
+
+def _fields(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             text = stream.read(MAX_KEY_BYTES + 1)
@@ -282,6 +292,6 @@ def read_key(path: Path) -> Key:
     if len(text) > MAX_KEY_BYTES:
         raise ConfigurationError(f"is larger than {MAX_KEY_BYTES} bytes", file=path)
     try:
-        return key_from(tomllib.loads(text.decode("utf-8")), file=path)
+        return tomllib.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"is not TOML: {error}", file=path) from error

@@ -15,7 +15,14 @@ from node.billing.series import MISSING, Curve
 from node.errors import ConfigurationError
 from node.model import Side, SlotEnergy
 
-__all__ = ["DailyDifference", "PointOf", "daily_differences", "market_allocation"]
+__all__ = [
+    "DailyDifference",
+    "PointOf",
+    "SideTotals",
+    "daily_differences",
+    "market_allocation",
+    "side_totals",
+]
 
 PointOf = Callable[[int, Side], str]
 """The delivery point of a household's side; the operator's knowledge, never the chain's."""
@@ -124,3 +131,67 @@ def _by_day(
         node_wh, measured_so_far_wh = days.get(day, (0, 0))
         days[day] = (node_wh + sum(metered_wh), measured_so_far_wh + official_wh)
     return days
+
+
+@dataclass(frozen=True, slots=True)
+class SideTotals:
+    """One household's side over a time. ``ordered_wh`` is what its node read and ordered,
+    ``filled_wh`` what the chain allocated, ``corrected_wh`` what remains of it.
+
+    ``official_wh`` is what the operator measured in the periods that it has said, ``rest_wh`` the
+    residual (bids) or surplus (asks) of these; both None without a curve.
+    """
+
+    household: int
+    side: Side
+    ordered_wh: int
+    filled_wh: int
+    corrected_wh: int
+    official_wh: int | None
+    rest_wh: int | None
+    open_periods: int
+
+
+def side_totals(
+    reconciliation: Reconciliation, official: Mapping[SideOf, Curve], slot_s: int, span: range
+) -> list[SideTotals]:
+    """Sums of all fills by household and side, against the operator's curves over the span."""
+    sums: dict[SideOf, list[tuple[int, int, int, int]]] = {side_of: [] for side_of in official}
+    for fill, corrected_wh in zip(reconciliation.fills, reconciliation.corrected_wh, strict=True):
+        sums.setdefault((fill.household, fill.side), []).append(
+            (fill.slot, fill.ordered_wh, fill.filled_wh, corrected_wh)
+        )
+    return [
+        _side_totals(side_of, rows, official.get(side_of), slot_s, span)
+        for side_of, rows in sorted(sums.items())
+    ]
+
+
+def _side_totals(
+    side_of: SideOf,
+    rows: list[tuple[int, int, int, int]],
+    curve: Curve | None,
+    slot_s: int,
+    span: range,
+) -> SideTotals:
+    _, ordered_wh, filled_wh, corrected_wh = map(sum, zip(*rows, strict=True)) if rows else (0,) * 4
+    if curve is None:
+        return SideTotals(*side_of, ordered_wh, filled_wh, corrected_wh, None, None, 0)
+    period_s = period_of(slot_s, (curve,))
+    periods = range(span.start // period_s, -(-span.stop // period_s))
+    measured_wh = period_energy(curve, periods, period_s)
+    known = [number for number, wh in zip(periods, measured_wh, strict=True) if wh != MISSING]
+    official_wh = sum(wh for wh in measured_wh if wh != MISSING)
+    in_known = set(known)
+    corrected_in_known_wh = sum(
+        corrected for slot, _, _, corrected in rows if slot * slot_s // period_s in in_known
+    )
+    return SideTotals(
+        *side_of,
+        ordered_wh,
+        filled_wh,
+        corrected_wh,
+        official_wh,
+        official_wh - corrected_in_known_wh,
+        len(periods) - len(known),
+    )

@@ -1,0 +1,286 @@
+"""``daisee supplier reconcile``: the market's allocations against the operator's curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from node.billing.curve_files import read_curve_table
+from node.billing.measures import DailyDifference, SideTotals, daily_differences, side_totals
+from node.billing.months import Month
+from node.billing.reconcile import Entry, Reconciliation, SideOf, fills_of, reconcile
+from node.billing.series import Curve, Direction
+from node.cli.output import (
+    Column,
+    counted,
+    energy_text,
+    example,
+    json_option,
+    say,
+    say_document,
+    say_table,
+)
+from node.cli.sources import MarketPast, open_past, source_options
+from node.cli.supplier_options import FILE, csv_option, month_of, month_options, one_form
+from node.errors import ConfigurationError
+from node.model import Side, SlotEnergy
+from node.slots import iso_utc, slot_start_s
+from node.store import NodeDatabase
+
+__all__ = ["reconcile_command"]
+
+MAX_POINTS_BYTES: Final = 2**24
+_COLUMNS: Final = (
+    Column("household", figures=False),
+    Column("side", figures=False),
+    Column("ordered kWh"),
+    Column("measured kWh"),
+    Column("allocated kWh"),
+    Column("corrected kWh"),
+    Column("left kWh"),
+)
+_ENTRY_FIELDS: Final = (
+    "slot",
+    "start",
+    "household",
+    "side",
+    "account",
+    "reason",
+    "energy_wh",
+    "amount_units",
+)
+
+
+@click.command(
+    "reconcile",
+    short_help="Hold a month's allocations to the operator's curves.",
+    epilog=example(
+        "daisee supplier reconcile --month 2026-10 --withdrawals drawn.csv --injections fed.csv"
+        " --points points.csv --run out/october"
+    ),
+)
+@month_options
+@click.option("--withdrawals", required=True, type=FILE, help="What the operator saw drawn.")
+@click.option("--injections", required=True, type=FILE, help="What the operator saw fed in.")
+@click.option(
+    "--points",
+    "points_file",
+    type=FILE,
+    help="household,point: whose point is whose.  [default: points go by the households' names]",
+)
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="H=FILE",
+    help="A household's own database, to compare its readings too; may be given again.",
+)
+@source_options
+@csv_option
+@json_option
+def reconcile_command(
+    month: str,
+    timezone: str,
+    withdrawals: Path,
+    injections: Path,
+    points_file: Path | None,
+    nodes: tuple[str, ...],
+    run_folder: Path | None,
+    rpc: str | None,
+    market: str | None,
+    *,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Compare what the chain allocated in a local month with what the operator measured.
+
+    The operator's measure prevails. Where more was allocated than measured, correction entries
+    reduce it on both sides of the slot; they sum to zero in energy and in money, and nothing on
+    chain is rewritten. What the operator has not said yet is pending.
+    """
+    one_form(as_csv=as_csv, as_json=as_json)
+    chosen = month_of(month, timezone)
+    with open_past(run_folder, rpc, market) as past:
+        official = _official(past, withdrawals, injections, points_file)
+        slots = chosen.slots(past.slot_s)
+        records = past.records(slots.start, slots.stop)
+        try:
+            found = reconcile(fills_of(counted(records, "slots")), official, past.slot_s)
+        except ValueError as error:
+            raise ConfigurationError(
+                str(error), file=withdrawals, next_step="ask for curves that fit the slots"
+            ) from error
+        span = range(slots.start * past.slot_s, slots.stop * past.slot_s)
+        sums = side_totals(found, official, past.slot_s, span)
+        readings = dict(_readings(past, nodes, slots))
+        differences = daily_differences(readings, official, past.slot_s, chosen.zone)
+        if as_csv:
+            _say_csv(past, found)
+        elif as_json:
+            say_document(_document(past, chosen, found, sums, differences))
+        else:
+            _say(past, found, sums, differences)
+
+
+def _official(
+    past: MarketPast, withdrawals: Path, injections: Path, points_file: Path | None
+) -> dict[SideOf, Curve]:
+    """The operator's curves by household and side."""
+    household_of = _households(past, points_file)
+    official: dict[SideOf, Curve] = {}
+    for path, side, direction in (
+        (withdrawals, Side.BID, Direction.WITHDRAWAL),
+        (injections, Side.ASK, Direction.INJECTION),
+    ):
+        table = read_curve_table(path)
+        for point in table.points:
+            if point not in household_of:
+                raise ConfigurationError(
+                    f"nobody knows whose point {point} is",
+                    file=path,
+                    next_step="name it in the file of --points",
+                )
+            if (household_of[point], side) in official:
+                raise ConfigurationError(
+                    f"household {household_of[point]} has two points in one direction", file=path
+                )
+            official[household_of[point], side] = table.curve(point, direction)
+    return official
+
+
+def _households(past: MarketPast, path: Path | None) -> dict[str, int]:
+    """Households by delivery point; this is the operator's knowledge, never the chain's."""
+    if path is None:
+        return {name: number for number, name in past.names.items()}
+    found: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            text = stream.read(MAX_POINTS_BYTES)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read ({error.strerror})", file=path) from error
+    rows = csv.reader(text.splitlines())
+    if next(rows, None) != ["household", "point"]:
+        raise ConfigurationError("does not begin with household,point", file=path, line=1)
+    for number, row in enumerate(rows, start=2):
+        if len(row) != 2:
+            raise ConfigurationError("is not household,point", file=path, line=number)
+        if row[1] in found:
+            raise ConfigurationError(f"{row[1]} stands twice", file=path, line=number)
+        found[row[1]] = past.household(row[0])
+    return found
+
+
+def _readings(
+    past: MarketPast, nodes: Sequence[str], slots: range
+) -> Iterator[tuple[int, list[SlotEnergy]]]:
+    for text in nodes:
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not H=FILE.", param_hint="--node")
+        with NodeDatabase.open_read_only(Path(path)) as database:
+            energies = [energy for slot in slots if (energy := database.slot_energy(slot))]
+        yield past.household(name), energies
+
+
+def _entry(past: MarketPast, entry: Entry) -> dict[str, object]:
+    figures = (
+        entry.slot,
+        iso_utc(slot_start_s(entry.slot, past.slot_s)),
+        entry.household or None,
+        entry.side.word,
+        entry.account.value,
+        entry.reason.value,
+        entry.energy_wh,
+        entry.amount_units,
+    )
+    return dict(zip(_ENTRY_FIELDS, figures, strict=True))
+
+
+def _say_csv(past: MarketPast, found: Reconciliation) -> None:
+    click.echo(",".join(_ENTRY_FIELDS))
+    for entry in found.entries:
+        cells = _entry(past, entry).values()
+        click.echo(",".join("" if cell is None else str(cell) for cell in cells))
+
+
+def _document(
+    past: MarketPast,
+    month: Month,
+    found: Reconciliation,
+    sums: Sequence[SideTotals],
+    differences: Sequence[DailyDifference],
+) -> Mapping[str, object]:
+    return {
+        "month": str(month),
+        "timezone": month.zone.key,
+        "slot_s": past.slot_s,
+        "entries": [_entry(past, entry) for entry in found.entries],
+        "pending": [
+            {
+                "start": iso_utc(item.start_s),
+                "household": item.household,
+                "side": item.side.word,
+                "filled_wh": item.filled_wh,
+            }
+            for item in found.pending
+        ],
+        "differences": [
+            {
+                "day": item.day,
+                "household": item.household,
+                "side": item.side.word,
+                "node_wh": item.node_wh,
+                "official_wh": item.official_wh,
+            }
+            for item in differences
+        ],
+        "totals": [
+            {
+                "household": item.household,
+                "side": item.side.word,
+                "ordered_wh": item.ordered_wh,
+                "official_wh": item.official_wh,
+                "allocated_wh": item.filled_wh,
+                "corrected_wh": item.corrected_wh,
+                "left_wh": item.rest_wh,
+                "open_periods": item.open_periods,
+            }
+            for item in sums
+        ],
+    }
+
+
+def _say(
+    past: MarketPast,
+    found: Reconciliation,
+    sums: Sequence[SideTotals],
+    differences: Sequence[DailyDifference],
+) -> None:
+    rows = [
+        (
+            past.name_of(item.household),
+            item.side.word,
+            energy_text(item.ordered_wh),
+            energy_text(item.official_wh),
+            energy_text(item.filled_wh),
+            energy_text(item.corrected_wh),
+            energy_text(item.rest_wh),
+        )
+        for item in sums
+    ]
+    say_table(_COLUMNS, rows)
+    energy_wh = sum(entry.energy_wh for entry in found.entries)
+    amount_units = sum(entry.amount_units for entry in found.entries)
+    say(
+        f"{len(found.entries)} correction entries, which sum to {energy_wh} Wh and"
+        f" {amount_units} units; {len(found.pending)} periods pending."
+    )
+    for item in differences:
+        say(
+            f"{item.day}: {past.name_of(item.household)}'s node read {item.node_wh} Wh"
+            f" ({item.side.word}), the operator {item.official_wh} Wh."
+        )
