@@ -37,7 +37,8 @@ FIRST_WAIT_S: Final = 1
 LONGEST_WAIT_S: Final = 60
 
 KEEPALIVE_S: Final = 30
-"""The broker tells the house that the node is gone after one and a half of these."""
+"""The broker tells the house that the node is gone after one and a half of these. After one, the
+library also closes a connection that was never confirmed: that bounds how many there are."""
 
 ANSWER_S: Final = 5.0
 """How long the broker may take to confirm a message."""

@@ -255,6 +255,34 @@ def test_a_meter_that_fell_silent_under_a_running_node(tmp_path: Path) -> None:
     assert (found["M002"], found["M005"]) == ("error", "warning")
 
 
+def test_beside_the_node_itself(tmp_path: Path) -> None:
+    """The daemon on a serial line, and the doctor who may not touch that line meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serial_line() as line, speaking(line, frame_of_now(export_wh=500)):
+        more = f"[household]\nslot_s = 2\n[metrics]\nport = {port}\n"
+        file = settings(tmp_path, on_line(line, "producer_expected = true"), more)
+        command = [sys.executable, "-m", "node.cli.main", "node", "run", "--config", str(file)]
+        with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as node:
+            try:
+                found = asked_until(file, "M002", "ok")
+            finally:
+                node.terminate()
+    assert node.returncode == 0
+    for check in ("R001", "M001", "M002", "M003", "M004", "M005", "T003", "D003"):
+        assert found[check] == "ok", check
+    assert asked(file)["R001"] == "warning"
+
+
+def asked_until(file: Path, check: str, word: str) -> dict[str, str]:
+    """Ask until the node has come so far."""
+    give_up_s = wall_seconds() + 40
+    found = asked(file)
+    while (found.get(check), found["R001"]) != (word, "ok") and wall_seconds() < give_up_s:
+        found = asked(file)
+    return found
+
+
 # The chain
 
 
