@@ -6,21 +6,17 @@ through to the disk, opened again and checked whole; only then it gets its name.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from node.errors import ConfigurationError, StorageBusy
+from node.errors import ConfigurationError
 from node.store.opening import open_read_only
-from node.store.sqlite import DatabaseKind
+from node.store.sqlite import DatabaseKind, expecting
 
 BACKUPS_KEPT: Final = 7
 """The newest and those before it: a week of nights."""
-
-_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY})
 
 
 def back_up(kind: DatabaseKind, source: Path, path: Path, *, keep: int = BACKUPS_KEPT) -> None:
@@ -31,19 +27,19 @@ def back_up(kind: DatabaseKind, source: Path, path: Path, *, keep: int = BACKUPS
     """
     assert keep >= 1, keep
     part = path.with_name(path.name + ".part")
-    with _expecting(kind, path):
+    with expecting(kind, path, "backed up"):
         _begin(part)
     try:
         with closing(open_read_only(kind, source)) as connection:
             connection.copy_into(part)
         _check(kind, part, source)
-        with _expecting(kind, path):
+        with expecting(kind, path, "backed up"):
             _write_through(part)
             _rotate(path, keep)
             part.replace(path)
             _write_through(path.parent)
     finally:
-        with _expecting(kind, path):
+        with expecting(kind, path, "backed up"):
             part.unlink(missing_ok=True)
 
 
@@ -92,21 +88,3 @@ def _write_through(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _expecting(kind: DatabaseKind, path: Path) -> Iterator[None]:
-    """The operating system's failures as the house's."""
-    try:
-        yield
-    except OSError as error:
-        what = f"the {kind.title} cannot be backed up ({error.strerror})"
-        if error.errno in _MAY_PASS:
-            raise StorageBusy(
-                f"{path}: {what}", next_step="make room on that disk, or give another place"
-            ) from error
-        raise ConfigurationError(
-            what,
-            file=path,
-            next_step="check that the folder exists and that this user may write to it",
-        ) from error

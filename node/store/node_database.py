@@ -6,6 +6,8 @@ same schema and the same code serve the simulator. One process writes it at a ti
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from node.errors import ConfigurationError, Disagreement
+from node.errors import Disagreement
 from node.model import (
     BEFORE_ALL,
     LogPosition,
@@ -49,7 +51,7 @@ from node.store.node_rows import (
     slot_energy_of,
 )
 from node.store.opening import open_for_writing, open_read_only
-from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind
+from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind, expecting
 
 KIND: Final = DatabaseKind(
     title="household node's database",
@@ -85,17 +87,16 @@ class NodeDatabase:
     def open(cls, path: Path | None) -> NodeDatabase:
         """Open or create a node's database, readable by its owner alone; None keeps it in memory.
 
-        Raises ConfigurationError (no such folder, no access, damaged, newer or foreign file).
+        Raises ConfigurationError (no such folder, no access, damaged, newer or foreign file) or
+        StorageBusy (full disk, held file).
         """
         if path is not None:
-            try:
+            with expecting(KIND, path, "kept there"):
                 path.touch(mode=0o600)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot keep a {KIND.title} there ({error.strerror})",
-                    file=path,
-                    next_step="check that the folder exists and that this user may write to it",
-                ) from error
+                # SQLite would open it to be read only, and the first slot would tell. Opening it
+                # here to see, and closing it, would take this process's locks away.
+                if not os.access(path, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return cls(open_for_writing(KIND, path, synchronous="FULL"))
 
     @classmethod

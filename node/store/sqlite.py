@@ -15,9 +15,10 @@ anything else                      ``sqlite3.Error``   a bug
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ ROWS_AT_ONCE: Final = 2_000
 _MAY_PASS: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 )
+_OS_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY})
 _NO_ACCESS: Final = frozenset(
     {
         sqlite3.SQLITE_READONLY,
@@ -227,3 +229,21 @@ def raise_expected(error: sqlite3.Error, kind: DatabaseKind, path: Path | None) 
             f"the {kind.title} is damaged ({error})", file=path, next_step=kind.repair
         ) from error
     raise error
+
+
+@contextmanager
+def expecting(kind: DatabaseKind, path: Path, done: str) -> Iterator[None]:
+    """The operating system's failures as the house's: what cannot be ``done`` to a database."""
+    try:
+        yield
+    except OSError as error:
+        what = f"the {kind.title} cannot be {done} ({error.strerror})"
+        if error.errno in _OS_MAY_PASS:
+            raise StorageBusy(
+                f"{path}: {what}", next_step="make room on that disk, or give another place"
+            ) from error
+        raise ConfigurationError(
+            what,
+            file=path,
+            next_step="check that the folder exists and that this user may write to it",
+        ) from error

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from node.errors import ConfigurationError, StorageBusy
 from node.model import Side
 from node.store import NodeDatabase, opening
 from tests.support.processes import run_in_process
+from tests.support.shared import CHECKOUT
 from tests.support.slot_life import SLOT, bid
 
 
@@ -127,7 +133,119 @@ class TestFailures:
         with NodeDatabase.open(path) as database:
             assert database.totals().slots == int(ended.stdout)
 
+    def test_a_disk_that_is_really_full_comes_back_when_room_does(self, tmp_path: Path) -> None:
+        """A file system of 512 KiB: the node, a new database, then a backup find it full."""
+        ended = run_with_small_disk(
+            """
+            import sys
+            from pathlib import Path
+            from node.errors import StorageBusy
+            from node.model import SampleBatch
+            from node.store import NodeDatabase
+
+            disk = Path(sys.argv[1])
+            path, ballast = disk / "node.sqlite", disk / "ballast"
+            ballast.write_bytes(bytes(100_000))
+            database = NodeDatabase.open(path)
+            kept = 0
+            try:
+                while True:
+                    database.add_samples(SampleBatch("m", kept, kept, 1, bytes(2_000)))
+                    kept += 1
+            except StorageBusy as error:
+                assert error.next_step
+            for attempt in (
+                lambda: NodeDatabase.open(disk / "other.sqlite"),
+                lambda: database.backup(disk / "backup.sqlite"),
+            ):
+                try:
+                    attempt()
+                except StorageBusy as error:
+                    assert error.next_step
+                else:
+                    sys.exit("there was room")
+            assert not (disk / "backup.sqlite.part").exists()
+            assert len(list(database.samples("m", 0, kept))) == kept > 10
+            ballast.unlink()
+            (disk / "other.sqlite").unlink()
+            database.add_samples(SampleBatch("m", kept, kept, 1, bytes(2_000)))
+            database.close()
+            with NodeDatabase.open(path) as database:
+                assert database.integrity() == []
+                assert len(list(database.samples("m", 0, kept + 1))) == kept + 1
+            """,
+            tmp_path,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+    def test_a_folder_that_turned_read_only_is_told_and_comes_back(self) -> None:
+        """As another user, for root may write anywhere. An open database goes on."""
+        with tempfile.TemporaryDirectory() as folder:
+            ended = run_in_process(
+                """
+                import os, sys
+                from pathlib import Path
+                from node.errors import ConfigurationError
+                from node.model import SlotEnergy
+                from node.store import NodeDatabase
+
+                folder = Path(sys.argv[1])
+                path = folder / "node.sqlite"
+                NodeDatabase.open(None).close()  # Python itself may be out of the other's reach
+                if os.getuid() == 0:
+                    os.chown(folder, 65534, 65534)
+                    os.setgid(65534)
+                    os.setuid(65534)
+                with NodeDatabase.open(path) as database:
+                    database.add_slot_energy(SlotEnergy(1, 1, 1))
+                    folder.chmod(0o555)
+                    database.add_slot_energy(SlotEnergy(2, 1, 1))
+                    try:
+                        database.backup(folder / "backup.sqlite")
+                    except ConfigurationError as error:
+                        assert "this user may write" in error.next_step, error
+                    else:
+                        sys.exit("the backup was made")
+                for mode, new in ((0o600, "new.sqlite"), (0o400, "node.sqlite")):
+                    path.chmod(mode)
+                    try:
+                        NodeDatabase.open(folder / new)
+                    except ConfigurationError as error:
+                        assert error.exit_code == 3
+                        assert "this user may write" in error.next_step, error
+                    else:
+                        sys.exit(f"{new} was opened")
+                folder.chmod(0o755)
+                path.chmod(0o600)
+                with NodeDatabase.open(path) as database:
+                    database.add_slot_energy(SlotEnergy(3, 1, 1))
+                    assert database.totals().slots == 3
+                """,
+                Path(folder),
+            )
+            assert ended.returncode == 0, ended.stderr
+
     def test_closing_again_is_harmless(self, path: Path) -> None:
         database = NodeDatabase.open(path)
         database.close()
         database.close()
+
+
+def run_with_small_disk(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python text that finds a file system of 512 KiB of its own in ``sys.argv[1]``."""
+    unshare = shutil.which("unshare")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    alone = [unshare or "unshare", "--user", "--map-root-user", "--mount"]
+    if unshare is None or subprocess.run([*alone, *mount], check=False).returncode:
+        pytest.skip("nobody may mount a small file system here")
+    prepared = (
+        f"import subprocess; subprocess.run({mount!r}, check=True)\n{textwrap.dedent(program)}"
+    )
+    return subprocess.run(
+        [*alone, sys.executable, "-c", prepared, str(folder)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
