@@ -24,7 +24,7 @@ from node.meter.health import MeterHealth, MeterState
 from node.meter.sample_log import Sample, SampleLog
 from node.meter.series import KeptState, MeterSeries, read_state, write_state
 from node.meter.settings import MeterSettings
-from node.meter.teleinfo import NOT_PRODUCER, Vouched
+from node.meter.teleinfo import CLOCK_DEGRADED, NOT_PRODUCER, Vouched
 from node.meter.vouching import Vouching, export_limits, import_limits
 from node.model import EvidenceClass, Quality, RegisterReading, SampleBatch
 from node.ports import MeterStorage
@@ -80,6 +80,7 @@ class MeterBook:
         self._others = 0
         self._frame: MeterFrame | None = None
         self._frame_at_s: int | None = None
+        self._clock_ahead_s: int | None = None
         self._counts: Counter[str] = Counter()
         if kept.series is not None:
             self._last_at_s = kept.series.last_at_s
@@ -92,9 +93,20 @@ class MeterBook:
             return None
         self._counts["frames"] += 1
         if not arrived.retained:
-            self._frame, self._frame_at_s = frame, arrived.at_s
+            self._show(frame, arrived.at_s)
         vouched = self._vouching.admit(arrived)
         return None if vouched is None else self._take(vouched)
+
+    def _show(self, frame: MeterFrame, at_s: int) -> None:
+        """For a person: the last frame that says more than that the meter is there."""
+        self._frame_at_s = at_s
+        if frame.taken_at_s is not None:
+            self._clock_ahead_s = frame.taken_at_s - at_s
+        elif CLOCK_DEGRADED in frame.notes:
+            self._clock_ahead_s = None
+        said = (frame.import_wh, frame.export_wh, frame.power_w, frame.power_va)
+        if said != (None, None, None, None):
+            self._frame = frame
 
     def at(self, instant_s: int) -> RegisterReading | None:
         """The totals at an instant, None while no sample after it is there. The same instant again
@@ -214,9 +226,6 @@ class MeterBook:
     def health(self, now_s: int, *, connected: bool, fault: str | None = None) -> MeterHealth:
         """The meter at a glance; ``fault`` is what the connection needs a person for."""
         frame, series = self._frame, self._series
-        ahead_s = None
-        if frame is not None and frame.taken_at_s is not None and self._frame_at_s is not None:
-            ahead_s = frame.taken_at_s - self._frame_at_s
         own_fault = self.fault
         return MeterHealth(
             state=self.state_at(now_s, has_fault=fault is not None),
@@ -231,7 +240,7 @@ class MeterBook:
             power_w=None if frame is None else frame.power_w,
             power_va=None if frame is None else frame.power_va,
             registers=None if series is None else series.reading(),
-            clock_ahead_s=ahead_s,
+            clock_ahead_s=self._clock_ahead_s,
             fault=own_fault.message if own_fault is not None else fault,
         )
 
@@ -244,7 +253,7 @@ class MeterBook:
             (MeterState.SWAP_TO_CONFIRM, self._awaits_swap),
             (MeterState.RESTART_TO_CONFIRM, self._awaits_restart),
             (MeterState.FAULT, has_fault),
-            (MeterState.WAITING, frame is None),
+            (MeterState.WAITING, self._frame_at_s is None),
             (MeterState.SILENT, now_s - (self._frame_at_s or 0) > silent_s),
             (
                 MeterState.NOT_PRODUCER,

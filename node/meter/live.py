@@ -28,10 +28,12 @@ __all__ = ["STATE_KEY", "Backoff", "LiveMeter", "MeterHealth", "MeterSample", "M
 
 log = logging.getLogger("daisee.meter")
 
-PERIODS_TO_WAIT: Final = 4
 LEAST_WAIT_S: Final = 10
+LONGEST_WAIT_S: Final = 30
+PERIODS_TO_WAIT: Final = 4
 """How long ``read_at`` waits: for the frame after an instant, the one after that to vouch for it,
-and as long again, as frames do get damaged."""
+and as long again, as frames do get damaged. But no longer than the bound, or one period: whoever
+asked has other things to do, and asks again."""
 
 PERIODS_TO_RECONNECT: Final = 10
 LEAST_RECONNECT_S: Final = 60
@@ -55,6 +57,10 @@ class Backoff:
 
 def _ignore(_sample: MeterSample) -> None:
     """Nobody listens."""
+
+
+def _wait_s(period_s: int) -> float:
+    return max(LEAST_WAIT_S, min(PERIODS_TO_WAIT * period_s, LONGEST_WAIT_S), period_s)
 
 
 class LiveMeter:
@@ -83,9 +89,7 @@ class LiveMeter:
         self._on_sample = on_sample
         self._random = SystemRandom() if random is None else random
         self._backoff = backoff
-        self._wait_s = (
-            max(PERIODS_TO_WAIT * settings.period_s, LEAST_WAIT_S) if wait_s is None else wait_s
-        )
+        self._wait_s = _wait_s(settings.period_s) if wait_s is None else wait_s
         self._reconnect_s = (
             max(PERIODS_TO_RECONNECT * settings.period_s, LEAST_RECONNECT_S)
             if reconnect_s is None

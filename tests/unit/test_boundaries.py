@@ -7,7 +7,17 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.meter.boundaries import CLOSE_S, MAX_SAMPLES, AtBoundary, RegisterTrack
+from node.meter.boundaries import (
+    CLOSE_S,
+    MARK_S,
+    MAX_MARKS,
+    MAX_POINTS,
+    MAX_SAMPLES,
+    MOST_UNSURE_S,
+    UNSURE_S,
+    AtBoundary,
+    RegisterTrack,
+)
 from node.model import Quality
 
 
@@ -49,6 +59,53 @@ def test_old_samples_are_forgotten() -> None:
     register = track(*((second, second) for second in range(MAX_SAMPLES + 10)))
     assert register.at(5) is None
     assert register.at(MAX_SAMPLES) == AtBoundary(MAX_SAMPLES, Quality.METERED)
+
+
+def test_the_full_minutes_of_two_days_are_answered_exactly() -> None:
+    days_s = MAX_MARKS // 2 * MARK_S
+    register = track(*((second, 7 * second) for second in range(0, 3 * days_s, 10)))
+    first_s = register.begins_at_s
+    assert first_s is not None
+    assert 2 * days_s - MARK_S <= first_s <= 2 * days_s + MARK_S
+    for boundary_s in range(2 * days_s + MARK_S, 3 * days_s, MARK_S):
+        assert register.at(boundary_s) == AtBoundary(7 * boundary_s, Quality.METERED)
+    assert register.at(first_s - 1) is None
+
+
+@given(st.integers(0, 3_000), st.integers(1, 60))
+def test_a_later_track_goes_on_from_its_points(hours: int, step_s: int) -> None:
+    register = track(*((second, second // 3) for second in range(0, 60 * hours, step_s)))
+    points = register.points_after(-1)
+    assert len(points) <= MAX_POINTS
+    later = RegisterTrack(points)
+    assert later.last == register.last
+    for boundary_s in range(0, 60 * hours, MARK_S):
+        here, there = register.at(boundary_s), later.at(boundary_s)
+        if here is not None and there is not None and there.quality is Quality.METERED:
+            assert there == here
+
+
+def test_points_after_the_last_answer_are_few() -> None:
+    register = track(*((second, second) for second in range(2_000)))
+    assert register.points_after(1_990) == [(1_999, 1_999)]
+    assert register.points_after(1_799) == [(1_800, 1_800), (1_999, 1_999)]
+    assert RegisterTrack().points_after(0) == []
+
+
+def test_a_clock_that_is_set_back_far_forgets_what_it_will_live_again() -> None:
+    register = track(*((second, second) for second in range(0, 4_000, 10)))
+    register.add(1_000, 3_995)
+    assert register.at(1_500) is None
+    register.add(2_000, 4_000)
+    assert register.at(1_000) == AtBoundary(3_995, Quality.ESTIMATED)
+    assert register.at(995) == AtBoundary((990 + 3_995) // 2, Quality.ESTIMATED)
+    assert register.unsure_until_s == 3_990 + UNSURE_S
+
+
+def test_a_clock_that_was_years_ahead_is_doubted_for_a_day() -> None:
+    register = track((10**9, 5), (1_000, 6), (1_010, 7))
+    assert register.unsure_until_s == 1_000 + MOST_UNSURE_S + UNSURE_S
+    assert register.at(1_005) == AtBoundary(6, Quality.ESTIMATED)
 
 
 @given(

@@ -17,6 +17,7 @@ from node.meter.guard import (
     confirm_restart,
     first_sample,
     observe,
+    stepped_back,
 )
 
 HOME = Limits(max_power_w=9_000)
@@ -110,6 +111,32 @@ def test_a_clock_that_steps_back_allows_no_growth() -> None:
     state, verdicts = live(first_sample(1_000, 100), HOME, (1_000, 50), (1_010, 40))
     assert verdicts == [Verdict.ACCEPTED, Verdict.HELD]
     assert state.at_s == 100
+
+
+def test_a_clock_that_was_set_back_and_says_so_allows_growth_at_once() -> None:
+    state, _ = live(first_sample(1_000, 5_000), HOME, (0, 5_010))
+    moved = stepped_back(state, 4_000)
+    assert moved.suspect is not None
+    assert (moved.at_s, moved.suspect.at_s, moved.suspect.since_s) == (1_000, 1_010, 1_010)
+    _, verdicts = live(moved, HOME, (1_010, 1_010), (1_020, 1_020), (1_030, 1_030))
+    assert verdicts[-1] is Verdict.RECOVERED
+
+
+def test_samples_may_arrive_closer_together_than_they_were_taken() -> None:
+    late = replace(HOME, lateness_s=3)
+    grown_wh = late.may_grow_wh(0)
+    assert grown_wh == HOME.may_grow_wh(3)
+    _, verdicts = live(first_sample(0, 0), late, (grown_wh, 0), (2 * grown_wh + 1, 0))
+    assert verdicts == [Verdict.ACCEPTED, Verdict.HELD]
+
+
+def test_only_a_steady_series_is_a_move() -> None:
+    state = first_sample(500_000, 0)
+    moved = []
+    for at in range(AGREEING_TO_MOVE + 2):
+        state, _ = observe(state, HOME, at, 20 * (at + 1))
+        moved.append(state.is_moved)
+    assert moved == [*[False] * (AGREEING_TO_MOVE - 1), True, True, True]
 
 
 growth = st.lists(st.tuples(st.integers(1, 600), st.integers(0, 100)), min_size=1, max_size=60)

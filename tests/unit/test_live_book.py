@@ -17,7 +17,7 @@ from node.meter.guard import AGREEING_TO_MOVE
 from node.meter.health import MeterState
 from node.meter.sample_log import unpack
 from node.meter.settings import MeterSettings
-from node.meter.teleinfo import NOT_PRODUCER
+from node.meter.teleinfo import CLOCK_DEGRADED, NOT_PRODUCER
 from node.model import EvidenceClass, Quality, RegisterReading
 from tests.support.meter_samples import MESSAGES, NOON_S, MemoryStorage, came, frame
 
@@ -279,6 +279,16 @@ def test_what_the_meter_thinks_of_the_time_is_only_noted() -> None:
     assert health.clock_ahead_s == 50 * 365 * 86_400
 
 
+def test_a_meter_that_doubts_its_clock_is_not_compared() -> None:
+    book = MeterBook(MESSAGES)
+    book.observe(came(NOON_S, frame(100, taken_at_s=NOON_S + 5)))
+    assert book.health(NOON_S, connected=True).clock_ahead_s == 5
+    book.observe(came(NOON_S + 10, frame(101, notes=[CLOCK_DEGRADED])))
+    health = book.health(NOON_S + 10, connected=True)
+    assert health.clock_ahead_s is None
+    assert CLOCK_DEGRADED in health.notes
+
+
 # Gaps and restarts
 
 
@@ -355,6 +365,14 @@ def test_refusals_and_silence_show() -> None:
     assert (health.state, health.frames, health.rejected) == (MeterState.SPEAKING, 5, 1)
     assert health.registers == book.latest()
     assert book.health(NOON_S + 500, connected=True).state is MeterState.SILENT
+
+
+def test_frames_that_say_nothing_of_energy_hide_nothing() -> None:
+    """A three-phase Linky sends twenty short frames in a row while a current is too high."""
+    book = told(MeterBook(MESSAGES), *steady(0, 50, 100))
+    book.observe(came(NOON_S + 50, replace(frame(None), power_w=None)))
+    health = book.health(NOON_S + 50, connected=True)
+    assert (health.power_w, health.last_frame_at_s) == (500, NOON_S + 50)
 
 
 def test_a_seller_whose_meter_does_not_tell_is_told() -> None:
