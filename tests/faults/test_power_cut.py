@@ -217,36 +217,60 @@ def test_a_torn_log_gives_the_transactions_before_the_tear(
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
-    """The same file survives every kill: each writer goes on from what the one before left."""
+    """The same file survives kill after kill: each writer goes on from what the one before left."""
     rng = random.Random(f"{SEED} kill")
     path = tmp_path / "node.sqlite"
     acknowledged = 0
-    for number in range(KILLS):
-        if number % 20 == 0:  # so that checking stays quick
-            for left in tmp_path.iterdir():
-                left.unlink()
-            acknowledged = 0
-        told = kill_a_writer(path, rng)
-        with noting(f"kill {number} of seed {SEED}"), NodeDatabase.open(path) as database:
-            assert database.integrity() == []
-            found = kept(database)
-            assert acknowledged + told <= found <= acknowledged + told + 1
-        acknowledged = found
+    with nursery(path) as nurse:
+        for number in range(KILLS):
+            if number % 20 == 0:  # so that checking stays quick
+                for left in tmp_path.iterdir():
+                    left.unlink()
+                acknowledged = 0
+            told = bear_and_kill(nurse, rng)
+            with noting(f"kill {number} of seed {SEED}"), NodeDatabase.open(path) as database:
+                assert database.integrity() == []
+                found = kept(database)
+                assert acknowledged + told <= found <= acknowledged + told + 1
+                acknowledged = found
 
 
-def kill_a_writer(path: Path, rng: random.Random) -> int:
-    """Let a writer live a moment, from its start or after some lines; how many it wrote."""
-    command = [sys.executable, "-m", "tests.support.slot_writer", str(path), "100000", "65536"]
-    told = 0
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        moment_s = rng.uniform(0, 0.15)
-        if rng.random() < 0.8:
-            moment_s /= 30
-            told += sum(bool(writer.stdout.readline()) for _ in range(rng.randint(1, 6)))
-        with suppress(subprocess.TimeoutExpired):
-            writer.wait(moment_s)
-        writer.kill()
-        told += len(writer.stdout.readlines())
-    assert writer.returncode == -signal.SIGKILL
+@contextmanager
+def nursery(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that bears writers."""
+    command = [sys.executable, "-m", "tests.support.slot_writer", str(path), "100000"]
+    nurse = subprocess.Popen(
+        [*command, str(SHORT_LOG_BYTES), "--nurse"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with nurse:
+        yield nurse
+        assert nurse.stdin is not None
+        nurse.stdin.close()
+    assert nurse.returncode == 0
+
+
+def bear_and_kill(nurse: subprocess.Popen[str], rng: random.Random) -> int:
+    """Let a writer live a moment, from its birth or after some lines; how many it wrote."""
+    assert nurse.stdin is not None
+    assert nurse.stdout is not None
+    nurse.stdin.write("\n")
+    nurse.stdin.flush()
+    told, child = 0, None
+    wanted = rng.choice((0, rng.randint(1, 8)))
+    while child is None or told < wanted:
+        what, number = nurse.stdout.readline().split()
+        if what == "born":
+            child = int(number)
+        else:
+            told += 1
+    with suppress(subprocess.TimeoutExpired):
+        nurse.wait(rng.uniform(0, 0.005))
+    os.kill(child, signal.SIGKILL)
+    while (line := nurse.stdout.readline().split())[0] != "died":
+        told += 1
+    assert line[1] == str(-signal.SIGKILL)
     return told

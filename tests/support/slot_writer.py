@@ -3,6 +3,7 @@
 ``python -m tests.support.slot_writer PATH SLOTS [LOG_BYTES]`` goes on from what the file holds. One
 transaction is one line on the output, written after it returned: ``slot N`` or ``order N``. Its
 end is somebody's signal, or the number of slots. A short log is copied into the file more often.
+With ``--nurse`` each line of its input has such a process born.
 """
 
 from __future__ import annotations
@@ -72,10 +73,8 @@ def kept(database: NodeDatabase) -> int:
     return slots + len(orders)
 
 
-def main() -> None:
-    """Write and tell."""
-    path, slots = Path(sys.argv[1]), int(sys.argv[2])
-    log_bytes = int(sys.argv[3]) if len(sys.argv) > 3 else opening.LOG_BYTES
+def write(path: Path, slots: int, log_bytes: int) -> None:
+    """Go on with a file for so many slots, and tell."""
     with patch.object(opening, "LOG_BYTES", log_bytes), NodeDatabase.open(path) as database:
         first = database.totals().slots
         if first > len(database.open_intents()):
@@ -86,6 +85,26 @@ def main() -> None:
             os.write(1, b"slot %d\n" % number)
             keep_order(database, number)
             os.write(1, b"order %d\n" % number)
+
+
+def nurse(path: Path, slots: int, log_bytes: int) -> None:
+    """Bear a writer for each line of the input, and say when it died: a new process each, without
+    the time that Python takes to start."""
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            write(path, slots, log_bytes)
+            os._exit(0)
+        os.write(1, b"born %d\n" % child)
+        _, status = os.waitpid(child, 0)
+        os.write(1, b"died %d\n" % os.waitstatus_to_exitcode(status))
+
+
+def main() -> None:
+    """Write once, or nurse writers."""
+    path, slots = Path(sys.argv[1]), int(sys.argv[2])
+    log_bytes = int(sys.argv[3]) if len(sys.argv) > 3 else opening.LOG_BYTES
+    (nurse if "--nurse" in sys.argv else write)(path, slots, log_bytes)
 
 
 if __name__ == "__main__":
