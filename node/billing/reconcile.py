@@ -130,8 +130,9 @@ def fills_of(records: Iterable[SlotRecord]) -> list[Fill]:
 def reconcile(
     fills: Sequence[Fill], official: Mapping[SideOf, Curve], slot_s: int
 ) -> Reconciliation:
-    """Compare fills with the operator's curves by household and side (bid: what it drew; ask: what
-    it injected). Raises ValueError when neither of slot and step is a multiple of the other.
+    """Compare fills, all of each slot, with the operator's curves by household and side (bid: what
+    it drew; ask: what it injected). Raises ValueError when neither of slot and step is a multiple
+    of the other.
     """
     ordered = sorted(fills, key=lambda fill: (fill.slot, fill.side, fill.household))
     own_cut_wh = [0] * len(ordered)

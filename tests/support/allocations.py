@@ -12,27 +12,24 @@ from node.billing.series import MISSING
 def check_conservation(allocation: Allocation) -> None:
     """Given + surplus = production, allocated + complement = consumption, given = allocated, and
     nothing below 0, in every step that is not open; nothing at all in one that is."""
-    closed = [step for step in range(allocation.steps) if step not in allocation.open_steps]
     sides = (
         (allocation.production, allocation.given, allocation.surplus),
         (allocation.consumption, allocation.allocated, allocation.complement),
     )
+    sums = []
     for whole, part, rest_of in sides:
+        totals = [0] * allocation.steps
         for point, curve in whole.items():
-            got, rest = part[point], rest_of(point)
-            assert all(got[step] == rest[step] == MISSING for step in allocation.open_steps)
-            pairs = [(got[step], rest[step]) for step in closed]
-            assert all(a >= 0 and b >= 0 for a, b in pairs)
-            assert [a + b for a, b in pairs] == [curve[step] for step in closed]
-    assert _sums(allocation.given.values(), closed) == _sums(allocation.allocated.values(), closed)
-
-
-def _sums(curves: Iterable[Iterable[int]], steps: list[int]) -> list[int]:
-    totals = [0] * len(steps)
-    for curve in curves:
-        values = list(curve)
-        totals = list(map(add, totals, (values[step] for step in steps)))
-    return totals
+            got, rest, expected = list(part[point]), list(rest_of(point)), list(curve)
+            for step in allocation.open_steps:
+                assert got[step] == rest[step] == MISSING
+                got[step] = rest[step] = expected[step] = 0
+            assert min(got, default=0) >= 0
+            assert min(rest, default=0) >= 0
+            assert list(map(add, got, rest)) == expected
+            totals = list(map(add, totals, got))
+        sums.append(totals)
+    assert sums[0] == sums[1]
 
 
 def check_matrices(allocation: Allocation, steps: Iterable[int]) -> None:

@@ -62,16 +62,16 @@ def random_fills(rng: random.Random, slots: int) -> list[Fill]:
 
 
 def measured_otherwise(
-    rng: random.Random, fills: Iterable[Fill], slots: int, step_s: int
+    rng: random.Random, fills: Iterable[Fill], slots: int, step_s: int, absent: float = 0.1
 ) -> dict[SideOf, Curve]:
-    """Curves near what was ordered: above, below, with gaps, or none at all."""
+    """Curves near what was ordered: above, below, with gaps; ``absent`` of them are not there."""
     ordered: dict[SideOf, list[int]] = {}
     for fill in fills:
         sums = ordered.setdefault((fill.household, fill.side), [0] * (slots * SLOT_S // step_s + 1))
         sums[(fill.slot - FIRST_SLOT) * SLOT_S // step_s] += fill.ordered_wh
     curves: dict[SideOf, Curve] = {}
     for side_of, sums in ordered.items():
-        if rng.random() < 0.1:
+        if rng.random() < absent:
             continue
         curves[side_of] = official_curve([_otherwise(rng, wh) for wh in sums], step_s)
     return curves

@@ -138,9 +138,8 @@ def test_the_order_of_fills_plays_no_part(seed: int) -> None:
 def test_the_corrected_market_allocates_the_official_curves(seed: int, step_s: int) -> None:
     rng = random.Random(seed)
     fills = random_fills(rng, 8)
-    official = measured_otherwise(rng, fills, 8, step_s)
-    known = [fill for fill in fills if (fill.household, fill.side) in official]
-    found = reconcile(known, official, SLOT_S)
+    official = measured_otherwise(rng, fills, 8, step_s, absent=0)
+    found = reconcile(fills, official, SLOT_S)
     start_s = FIRST_SLOT * SLOT_S
     span = range(start_s, start_s + 8 * SLOT_S)
     allocation = market_allocation(found, official, SLOT_S, span, lambda who, _: f"point {who}")
