@@ -482,3 +482,42 @@ def test_slots_add_up_and_never_fall(said: list[tuple[int, int, str]]) -> None:
     latest = book.latest()
     assert latest is not None
     assert latest.import_wh == import_wh
+
+
+lives = st.lists(
+    st.tuples(
+        st.sampled_from(["sample", "sample", "sample", "sample", "clock", "restart", "glitch"]),
+        st.integers(1, 900),  # seconds that pass
+        st.integers(0, 100),  # of what can flow in them, in percent
+        st.integers(-20_000, 20_000),  # by how much the clock is set
+    ),
+    min_size=5,
+    max_size=60,
+)
+
+
+@given(lives)
+def test_clocks_restarts_and_glitches_together_lose_and_double_nothing(
+    told_life: list[tuple[str, int, int, int]],
+) -> None:
+    book, at_s, import_wh = told(MeterBook(MESSAGES), (0, 1_000, 0), (1, 1_000, 0)), 1, 1_000
+    asked_s, answers = 0, [1_000]
+    for event, seconds, share, set_by_s in told_life:
+        at_s += seconds + (set_by_s if event == "clock" else 0)
+        import_wh += MESSAGES.max_power_w * seconds * share // 360_000
+        if event == "restart":
+            book = restarted(book)
+        told(book, (at_s, 7 if event == "glitch" else import_wh, 0))
+        end_s = at_s // 900 * 900
+        if end_s > asked_s and (reading := book.at(NOON_S + end_s)) is not None:
+            asked_s = end_s
+            answers.append(reading.import_wh)
+    latest = book.latest()
+    assert latest is not None
+    assert answers == sorted(answers)
+    assert answers[-1] <= latest.import_wh <= import_wh
+    # A day later at the latest, whatever was held can have flowed.
+    told(book, *((at_s + 86_400 + 10 * at, import_wh, 0) for at in range(4)))
+    latest = book.latest()
+    assert latest is not None
+    assert latest.import_wh == import_wh
