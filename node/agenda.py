@@ -166,8 +166,11 @@ class Agenda:
             log.warning("fails step=%s kind=%s %s", due.step.word, kind, error.message)
 
     def _went_well(self, step: Step) -> None:
-        """The step's own trouble is over; and if it asked the chain, so are all that could not."""
+        """The step's own trouble is over; but that the chain is away is only over, for all steps,
+        when one went well that needs its answer."""
         for trouble in list(self._troubles.values()):
-            if trouble.step is step or (step in ASKS_THE_CHAIN and trouble.step is not Step.CLOSE):
+            is_own = trouble.step is step and not trouble.chain_is_away
+            is_of_chain = trouble.step is not Step.CLOSE and step in ASKS_THE_CHAIN
+            if is_own or is_of_chain:
                 del self._troubles[trouble.step]
                 log.info("works_again step=%s since_s=%d", trouble.step.word, trouble.since_s)

@@ -99,7 +99,7 @@ class House:
         await clock.sleep_until(clock.now_s() + away_s)
         now_s = clock.now_s()
         slot = slot_at(now_s, RULES.slot_s) - 1
-        if RULES.gate_is_open(slot, now_s + 30):
+        if slot >= SLOT and RULES.gate_is_open(slot, now_s + 30):
             self.in_time.add(slot)
 
     async def live_on(self, slots: int) -> None:
