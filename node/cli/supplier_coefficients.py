@@ -20,7 +20,7 @@ from node.billing.keys import read_weights
 from node.billing.months import zone_of
 from node.billing.series import MISSING
 from node.cli.output import Column, example, json_option, say, say_document, say_table
-from node.cli.supplier_options import FILE, curve_options, curve_tables, key_of, timezone_option
+from node.cli.supplier_options import FILE, CurveChoice, curve_options, curve_tables, key_of
 from node.errors import ConfigurationError
 
 __all__ = ["coefficients"]
@@ -43,14 +43,11 @@ def coefficients() -> None:
 )
 @curve_options
 @click.option("--out", required=True, type=FILE, metavar="DIR", help="An existing folder.")
-@timezone_option
 @json_option
 def french(
-    produced: Path,
-    consumed: Path,
+    choice: CurveChoice,
     key_file: Path | None,
     out: Path,
-    timezone: str,
     *,
     as_json: bool,
 ) -> None:
@@ -59,10 +56,10 @@ def french(
     Percent with one decimal, rounded down: an operator who computes from the files allocates
     somewhat less than the key.
     """
-    production, consumption = curve_tables(produced, consumed)
-    key = key_of(key_file, None, production, timezone)
+    production, consumption = curve_tables(choice)
+    key = key_of(key_file, None, production, choice.timezone)
     allocation = allocate(key, production.points, consumption.points)
-    files = french_files(allocation, production.starts_s, zone_of(timezone))
+    files = french_files(allocation, production.starts_s, zone_of(choice.timezone))
     for name, text in files.texts.items():
         _write(out / name, text)
     if as_json:

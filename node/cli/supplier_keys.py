@@ -24,12 +24,12 @@ from node.cli.output import (
 from node.cli.slot_view import ACCOUNTING
 from node.cli.supplier_options import (
     FILE,
+    CurveChoice,
     csv_option,
     curve_options,
     curve_tables,
     key_of,
     one_form,
-    timezone_option,
 )
 from node.slots import iso_utc
 from node.units import kwh
@@ -60,15 +60,12 @@ _POINT_COLUMNS: Final = (
     help="A folder of coefficient files, one <PRM>.csv per producer, instead of a key.",
 )
 @click.option("--matrix", is_flag=True, help="With --csv: who got what from whom in each step.")
-@timezone_option
 @csv_option
 @json_option
 def allocate(
-    produced: Path,
-    consumed: Path,
+    choice: CurveChoice,
     key_file: Path | None,
     folder: Path | None,
-    timezone: str,
     *,
     matrix: bool,
     as_csv: bool,
@@ -82,8 +79,8 @@ def allocate(
     one_form(as_csv=as_csv, as_json=as_json)
     if matrix and not as_csv:
         raise click.UsageError("--matrix goes with --csv.")
-    production, consumption = curve_tables(produced, consumed)
-    key = key_of(key_file, folder, production, timezone)
+    production, consumption = curve_tables(choice)
+    key = key_of(key_file, folder, production, choice.timezone)
     groups = None if as_csv else [0] * production.steps
     allocation = allocate_curves(key, production.points, consumption.points, groups=groups)
     if as_csv:

@@ -25,7 +25,14 @@ from node.cli.output import (
     say_table,
 )
 from node.cli.sources import MarketPast, open_past, source_options
-from node.cli.supplier_options import FILE, csv_option, month_of, month_options, one_form
+from node.cli.supplier_options import (
+    FILE,
+    csv_option,
+    imported_curves,
+    month_of,
+    month_options,
+    one_form,
+)
 from node.errors import ConfigurationError
 from node.model import Side, SlotEnergy
 from node.slots import iso_utc, slot_start_s
@@ -64,8 +71,9 @@ _ENTRY_FIELDS: Final = (
     ),
 )
 @month_options
-@click.option("--withdrawals", required=True, type=FILE, help="What the operator saw drawn.")
-@click.option("--injections", required=True, type=FILE, help="What the operator saw fed in.")
+@click.option("--withdrawals", type=FILE, help="A table of what the operator saw drawn.")
+@click.option("--injections", type=FILE, help="A table of what the operator saw fed in.")
+@click.option("--curves", "database", type=FILE, help="Instead of tables: the imported curves.")
 @click.option(
     "--points",
     "points_file",
@@ -85,8 +93,9 @@ _ENTRY_FIELDS: Final = (
 def reconcile_command(
     month: str,
     timezone: str,
-    withdrawals: Path,
-    injections: Path,
+    withdrawals: Path | None,
+    injections: Path | None,
+    database: Path | None,
     points_file: Path | None,
     nodes: tuple[str, ...],
     run_folder: Path | None,
@@ -105,14 +114,15 @@ def reconcile_command(
     one_form(as_csv=as_csv, as_json=as_json)
     chosen = month_of(month, timezone)
     with open_past(run_folder, rpc, market) as past:
-        official = _official(past, withdrawals, injections, points_file)
+        curves = _curves(withdrawals, injections, database, chosen)
+        official = _official(past, curves, points_file)
         slots = chosen.slots(past.slot_s)
         records = past.records(slots.start, slots.stop)
         try:
             found = reconcile(fills_of(counted(records, "slots")), official, past.slot_s)
         except ValueError as error:
             raise ConfigurationError(
-                str(error), file=withdrawals, next_step="ask for curves that fit the slots"
+                str(error), next_step="ask the operator for curves that fit the slots"
             ) from error
         span = range(slots.start * past.slot_s, slots.stop * past.slot_s)
         sums = side_totals(found, official, past.slot_s, span)
@@ -126,29 +136,47 @@ def reconcile_command(
             _say(past, found, sums, differences)
 
 
+def _curves(
+    withdrawals: Path | None, injections: Path | None, database: Path | None, month: Month
+) -> dict[tuple[str, Direction], Curve]:
+    """The operator's curves by point and direction."""
+    if database is not None and withdrawals is None and injections is None:
+        return imported_curves(database, month)
+    if database is not None or withdrawals is None or injections is None:
+        raise click.UsageError(
+            "Say which curves: --withdrawals FILE --injections FILE, or --curves FILE."
+        )
+    drawn, fed_in = read_curve_table(withdrawals), read_curve_table(injections)
+    return {
+        (point, direction): table.curve(point, direction)
+        for table, direction in ((drawn, Direction.WITHDRAWAL), (fed_in, Direction.INJECTION))
+        for point in table.points
+    }
+
+
 def _official(
-    past: MarketPast, withdrawals: Path, injections: Path, points_file: Path | None
+    past: MarketPast, curves: Mapping[tuple[str, Direction], Curve], points_file: Path | None
 ) -> dict[SideOf, Curve]:
-    """The operator's curves by household and side."""
+    """The curves by household and side. Residual and surplus curves are the operator's own
+    sharing, and play no part."""
     household_of = _households(past, points_file)
+    side_of = {Direction.WITHDRAWAL: Side.BID, Direction.INJECTION: Side.ASK}
     official: dict[SideOf, Curve] = {}
-    for path, side, direction in (
-        (withdrawals, Side.BID, Direction.WITHDRAWAL),
-        (injections, Side.ASK, Direction.INJECTION),
-    ):
-        table = read_curve_table(path)
-        for point in table.points:
-            if point not in household_of:
-                raise ConfigurationError(
-                    f"nobody knows whose point {point} is",
-                    file=path,
-                    next_step="name it in the file of --points",
-                )
-            if (household_of[point], side) in official:
-                raise ConfigurationError(
-                    f"household {household_of[point]} has two points in one direction", file=path
-                )
-            official[household_of[point], side] = table.curve(point, direction)
+    for (point, direction), curve in curves.items():
+        if direction not in side_of:
+            continue
+        if point not in household_of:
+            raise ConfigurationError(
+                f"nobody knows whose point {point} is",
+                file=points_file,
+                next_step="name it in the file of --points",
+            )
+        place = (household_of[point], side_of[direction])
+        if place in official:
+            raise ConfigurationError(
+                f"household {place[0]} has two points in one direction", file=points_file
+            )
+        official[place] = curve
     return official
 
 

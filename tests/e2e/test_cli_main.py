@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -67,14 +68,22 @@ def test_help_loads_neither_the_chain_nor_the_simulator() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def leaves(words: list[str], command: click.Command) -> Iterator[list[str]]:
+    """The words of each command that does something: of a group, those of its own."""
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    for name, inner in command.commands.items():
+        yield from leaves([*words, name], inner)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_says_of_itself_what_the_list_says_has_an_example_and_json(name: str) -> None:
     module, attribute = COMMANDS[name].target.split(":")
     command = getattr(import_module(module), attribute)
     assert command.name == name
     assert command.short_help == COMMANDS[name].short_help
-    verbs = list(command.commands) if isinstance(command, click.Group) else []
-    for words in [[name, verb] for verb in verbs] or [[name]]:
+    for words in leaves([name], command):
         text = CliRunner().invoke(cli, [*words, "-h"]).stdout
         assert text.count("Example:") == 1
         assert f"  daisee {' '.join(words)}" in text
