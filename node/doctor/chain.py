@@ -96,7 +96,7 @@ def head_finding(head: int, head_s: int, now_s: int) -> Finding:
     """N003: how old the newest block is."""
     age_s = max(now_s - head_s, 0)
     said = f"block {head} is {duration_text(age_s)} old"
-    step = "see the validators: 'daisee chain status', or ask the operator"
+    step = "ask the operator: too few validators agree, or this one fell behind"
     if age_s >= HEAD_ERROR_S:
         return error("N003", said, step)
     if age_s >= HEAD_WARNING_S:

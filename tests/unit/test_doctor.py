@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 
 import node
+from node.cli.main import cli
 from node.clock import ManualClock, wall_seconds
 from node.config import load_config
 from node.doctor import CHECKS, Finding, Report, Severity, examination, examine
@@ -76,6 +78,15 @@ def test_the_page_explains_every_check_and_no_other() -> None:
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == sorted(
         CHECKS, key=lambda check: page.index(f"| `{check}` |")
     )
+
+
+def test_a_next_step_names_commands_that_exist() -> None:
+    steps = "".join(path.read_text() for path in (CHECKOUT / "node" / "doctor").glob("*.py"))
+    named = set(re.findall(r"daisee ((?:meter|node|config) [a-z]+|doctor|dump)", steps))
+    assert {"meter detect", "node run"} <= named
+    for words in named:
+        done = CliRunner().invoke(cli, [*words.split(), "--help"])
+        assert done.exit_code == 0, words
 
 
 def test_every_check_belongs_to_the_examination_once() -> None:
