@@ -62,6 +62,7 @@ class SerialPort:
         self._listen_s = listen_s
         self._at = 0
         self._since_s: int | None = None
+        self._is_busy = False
         self._fd = _opened(path)
         try:
             self._is_line = _is_line(path, self._fd)
@@ -81,12 +82,16 @@ class SerialPort:
 
     async def read(self) -> bytes:
         """The next bytes. Raises MeterSilent when the port is gone."""
+        nap_s = min(GULP_BYTES / self.line.bytes_per_s, LONGEST_NAP_S)
         while True:
+            if not self._is_busy:
+                await self._readable()
+            await asyncio.sleep(nap_s)
             chunk = self.read_now()
+            # On a line that hardly pauses there is no need to wait for its next byte.
+            self._is_busy = 2 * len(chunk) > nap_s * self.line.bytes_per_s
             if chunk:
                 return chunk
-            await self._readable()
-            await asyncio.sleep(min(GULP_BYTES / self.line.bytes_per_s, LONGEST_NAP_S))
 
     def heard(self, *, is_frame: bool, at_s: int) -> bool:
         """Move on to the next setting when this one gave no frame for long enough."""
