@@ -17,17 +17,20 @@ from typing import Final
 
 import pytest
 
+from node.clock import Clock
 from node.daemon import HouseholdNode
 from node.market.orders import evidence_commitment, evidence_salt
 from node.model import OrderAccepted, Quality, Side
 from node.ports import IntentState
 from node.slots import slot_at, slot_end_s
 from node.store import NodeDatabase
+from simulations.turns import Turns
 from simulations.watched import POINTS, Cutter, PowerCut, WatchedDatabase, WatchedMarket
 from tests.support.chain_street import (
     RULES,
     SLOT,
     START_S,
+    ChainHand,
     ChainStreet,
     chain_street,
     metered,
@@ -55,7 +58,8 @@ class House:
     street: ChainStreet
     folder: Path
     rng: random.Random
-    number: int = 1
+    clock: Clock
+    name: str = "node"
     evidence_key: bytes = KEY
     cutter: Cutter = field(default_factory=Cutter)
     crashes: int = 0
@@ -65,14 +69,16 @@ class House:
 
     @property
     def path(self) -> Path:
-        return self.folder / f"{self.number}-{self.crashes}.sqlite"
+        return self.folder / f"{self.name}-{self.crashes}.sqlite"
 
     def opened(self, path: Path) -> WatchedDatabase:
         return WatchedDatabase.watched(path, self.cutter.passing)
 
     def daemon(self, storage: NodeDatabase) -> HouseholdNode:
-        market = WatchedMarket(self.street.market(), self.cutter.passing)
-        return self.street.node(storage, market=market, evidence_key=self.evidence_key)
+        market = WatchedMarket(self.street.market(clock=self.clock), self.cutter.passing)
+        return self.street.node(
+            storage, market=market, clock=self.clock, evidence_key=self.evidence_key
+        )
 
     async def live_until_cut(self, point: str) -> None:
         """A daemon, until its power is cut; then the files are as that instant left them."""
@@ -82,7 +88,7 @@ class House:
             with pytest.raises(PowerCut):
                 await self.daemon(storage).run()
             kept = storage.last_reading()
-            cut_s = self.street.clock.now_s()
+            cut_s = self.clock.now_s()
             self.in_time -= {slot for slot in self.in_time if cut_s < RULES.gate_closes_s(slot)}
             self.crashes += 1
             as_on_the_disk(here, self.path)
@@ -94,10 +100,9 @@ class House:
 
     async def come_back(self) -> None:
         """The power is away for a while."""
-        clock = self.street.clock
         away_s = self.rng.choice(AWAY_S)
-        await clock.sleep_until(clock.now_s() + away_s)
-        now_s = clock.now_s()
+        await self.clock.sleep_until(self.clock.now_s() + away_s)
+        now_s = self.clock.now_s()
         slot = slot_at(now_s, RULES.slot_s) - 1
         if slot >= SLOT and RULES.gate_is_open(slot, now_s + 30):
             self.in_time.add(slot)
@@ -125,12 +130,24 @@ def no_double_order(accepted: list[OrderAccepted]) -> None:
     assert max(counts.values()) == 1
 
 
-def nothing_is_lost(house: House, accepted: list[OrderAccepted]) -> None:
-    """Every slot has its own energy, and every order is what its slot metered."""
+def nothing_is_lost(house: House, accepted: list[OrderAccepted]) -> int:
+    """Every slot has its own energy, and every order that this daemon calls its own is what the
+    slot metered, with the evidence that the daemon can open. Returns how many there are."""
     load_wh, pv_wh = house.street.load_wh, house.street.pv_wh
-    own = {(event.slot, event.side): event for event in accepted}
     with NodeDatabase.open(house.path) as storage:
         assert storage.integrity() == []
+        assert storage.open_intents() == []
+        known = {
+            (trade.order.slot, trade.order.side)
+            for trade in storage.own_trades()
+            if trade.state is IntentState.ACCEPTED
+        }
+        own = {
+            (event.slot, event.side): event
+            for event in accepted
+            if (event.slot, event.side) in known
+        }
+        assert set(own) == known
         readings = storage.last_readings(100_000)
         closed = range(SLOT, slot_at(readings[-1].taken_at_s, RULES.slot_s))
         assert [r.taken_at_s for r in readings] == [
@@ -154,10 +171,7 @@ def nothing_is_lost(house: House, accepted: list[OrderAccepted]) -> None:
         first, last = readings[0], readings[-1]
         assert totals.import_wh == last.import_wh - first.import_wh
         assert totals.export_wh == last.export_wh - first.export_wh
-        trades = storage.own_trades()
-        known = {(t.order.slot, t.order.side) for t in trades if t.state is IntentState.ACCEPTED}
-        assert known == set(own)
-        assert storage.open_intents() == []
+        return len(known)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -166,17 +180,53 @@ def test_no_crash_makes_a_double_order_or_loses_a_wh(tmp_path: Path, point: str)
 
     async def lived() -> None:
         async with chain_street(*curves(rng)) as street:
-            house = House(street, tmp_path, rng)
+            house = House(street, tmp_path, rng, street.clock)
             for _ in range(CRASHES):
                 await house.live_until_cut(point)
                 await house.come_back()
             await house.live_on(4)
             accepted = await street.accepted()
             no_double_order(accepted)
-            nothing_is_lost(house, accepted)
+            assert nothing_is_lost(house, accepted) == len(accepted)
             ordered = {event.slot for event in accepted}
             due = {slot for slot in house.in_time if metered(street.load_wh, street.pv_wh, slot)}
             assert due <= ordered, "a slot whose gate was open after a crash was not ordered"
             assert house.crashes == CRASHES
+
+    asyncio.run(lived())
+
+
+def test_two_daemons_on_one_key_have_one_order_together(tmp_path: Path) -> None:
+    """Two machines with a copy of one key, each with a database of its own and power that goes:
+    they use each other's nonces, and order the same slots."""
+    rng = random.Random(f"{SEED} two daemons")
+    crashes = CRASHES // 2
+
+    async def one(house: House, end_slot: int) -> None:
+        clock = house.clock
+        assert isinstance(clock, ChainHand)
+        try:
+            for _ in range(crashes):
+                await house.live_until_cut(rng.choice(POINTS[:6]))
+                await house.come_back()
+            await house.live_on(max(end_slot - slot_at(clock.now_s(), RULES.slot_s), 2))
+        finally:
+            clock.leave()
+
+    async def lived() -> None:
+        async with chain_street(*curves(rng)) as street:
+            turns = Turns(START_S)
+            clocks = [ChainHand(turns.join(), street.chain) for _ in range(2)]
+            houses = [
+                House(street, tmp_path, rng, clock, name, name.encode() * 32)
+                for name, clock in zip("ab", clocks, strict=True)
+            ]
+            end_slot = SLOT + 8 * crashes
+            await asyncio.gather(*(one(house, end_slot) for house in houses))
+            accepted = await street.accepted()
+            no_double_order(accepted)
+            own = [nothing_is_lost(house, accepted) for house in houses]
+            assert sum(own) == len(accepted)
+            assert min(own) > 0
 
     asyncio.run(lived())

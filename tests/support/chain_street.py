@@ -26,7 +26,7 @@ from node.chain.engines.engine import Engine
 from node.chain.household_market import ChainMarket
 from node.chain.keys import Key, MarketSigner
 from node.chain.rpc import Rpc, Sender
-from node.clock import ManualClock
+from node.clock import Clock, ManualClock
 from node.daemon import HouseholdNode
 from node.market.strategies import FixedReserve
 from node.meter.replay import ReplayMeter
@@ -34,6 +34,7 @@ from node.model import BEFORE_ALL, Household, MarketEvent, MarketRules, OrderAcc
 from node.ports import Market, MeterSource, OrderSigner
 from node.slots import slot_start_s
 from node.store import NodeDatabase
+from simulations.turns import Hand
 
 RULES: Final = MarketRules()
 SLOT: Final = 1_628_064
@@ -51,9 +52,32 @@ class ChainClock(ManualClock):
 
     async def sleep_until(self, unix_s: int) -> None:
         await super().sleep_until(unix_s)
-        latest: Any = await self._chain.rpc.w3.eth.get_block("latest")
-        if self.now_s() > int(latest["timestamp"]):
-            await self._chain.stamp(self.now_s())
+        await stamp(self._chain, self.now_s())
+
+
+class ChainHand:
+    """The clock of one of several tasks that take turns, which the chain's blocks follow."""
+
+    def __init__(self, hand: Hand, chain: Engine) -> None:
+        self._hand = hand
+        self._chain = chain
+
+    def now_s(self) -> int:
+        return self._hand.now_s()
+
+    async def sleep_until(self, unix_s: int) -> None:
+        await self._hand.sleep_until(unix_s)
+        await stamp(self._chain, self.now_s())
+
+    def leave(self) -> None:
+        self._hand.leave()
+
+
+async def stamp(chain: Engine, now_s: int) -> None:
+    """Give the next block this time, unless the last one is as late."""
+    latest: Any = await chain.rpc.w3.eth.get_block("latest")
+    if now_s > int(latest["timestamp"]):
+        await chain.stamp(now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +98,19 @@ class ChainStreet:
         own = self.keys[number - 1] if key is None else key
         return MarketSigner(own, self.chain.rpc.chain_id, self.client.where.address)
 
-    def market(self, number: int = 1, rpc: Rpc | None = None) -> ChainMarket:
+    def market(
+        self, number: int = 1, rpc: Rpc | None = None, clock: Clock | None = None
+    ) -> ChainMarket:
         """The market as a household meets it, over a connection of its own if one is given."""
         rpc = self.chain.rpc if rpc is None else rpc
         sender = Sender(rpc, self.keys[number - 1], gas_price=self.chain.gas_price)
-        return ChainMarket(MarketClient(rpc, self.client.where), sender, self.clock)
+        return ChainMarket(MarketClient(rpc, self.client.where), sender, clock or self.clock)
 
-    def meter(self, number: int = 1) -> ReplayMeter:
+    def meter(self, number: int = 1, clock: Clock | None = None) -> ReplayMeter:
         """A household's meter; all have the same curve."""
         return ReplayMeter(
             f"m{number}",
-            self.clock,
+            clock or self.clock,
             start_s=START_S,
             step_s=RULES.slot_s,
             load_wh=self.load_wh,
@@ -100,18 +126,19 @@ class ChainStreet:
         market: Market | None = None,
         meter: MeterSource | None = None,
         signer: OrderSigner | None = None,
+        clock: Clock | None = None,
         evidence_key: bytes = b"k" * 32,
     ) -> HouseholdNode:
         """A household's daemon."""
         return HouseholdNode(
             household=Household(number, LIMIT_WH, LIMIT_WH),
             slot_s=RULES.slot_s,
-            meter=self.meter(number) if meter is None else meter,
+            meter=self.meter(number, clock) if meter is None else meter,
             strategy=FixedReserve(),
             signer=self.signer(number) if signer is None else signer,
-            market=self.market(number) if market is None else market,
+            market=self.market(number, clock=clock) if market is None else market,
             storage=storage,
-            clock=self.clock,
+            clock=clock or self.clock,
             rng=random.Random(number),
             evidence_key=evidence_key,
         )
