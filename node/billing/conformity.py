@@ -32,6 +32,9 @@ __all__ = [
 MAX_FINDINGS: Final = 5_000
 """Findings of one file that are kept apart; those beyond are counted in one per class."""
 
+ADJACENT_LINES: Final = 10
+"""Rows of one fault this close together are one finding: XML writes a row over several lines."""
+
 MAX_RAW_CHARS: Final = 200
 """How much of a refused row is kept, so that a person sees what came."""
 
@@ -117,7 +120,9 @@ class FindingLog:
         if self.found and from_s is None:
             last = self.found[-1]
             same = (last.klass, last.treatment, last.rule, last.message, last.point_id)
-            if same == (klass, treatment, rule, message, point_id) and line >= last.last_line:
+            if same == (klass, treatment, rule, message, point_id) and (
+                0 <= line - last.last_line <= ADJACENT_LINES
+            ):
                 self.found[-1] = replace(last, last_line=last_line, rows=last.rows + rows)
                 return
         if len(self.found) >= MAX_FINDINGS:

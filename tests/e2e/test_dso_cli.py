@@ -22,8 +22,9 @@ def dso(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, ["dso", *map(str, arguments)])
 
 
-def document(result: Result) -> Any:
-    return json.loads(result.stdout)
+def document(result: Result) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(result.stdout)
+    return loaded
 
 
 @pytest.fixture

@@ -19,13 +19,17 @@ from node.billing.formats.r63_csv import COLUMNS_FAULT, columns_of
 from node.billing.formats.text_lines import cells_of, text_lines
 from node.billing.identifiers import cups_fault
 from node.billing.perimeter import midnight_s
-from node.billing.rows import Intake, Lane, Refusal, Stamped
+from node.billing.rows import Intake, Lane, Refusal, Stamped, TooMuch, Unreadable
 from node.billing.series import Direction, StepQuality
 from node.billing.stamps import NO_STAMP
 
 __all__ = ["DATADIS"]
 
 _HOUR_S: Final = 3600
+_MOST_DAYS: Final = 50_000
+_MOST_HOURS: Final = 200
+"""Rows of one point and day that are looked at together; a day has 25."""
+
 _CHANGE: Final = 2
 """The clock changes after this many hours of the day."""
 
@@ -88,6 +92,23 @@ def _read(stream: IO[bytes], intake: Intake, _: Head) -> None:
             line=1,
         )
     changed: dict[tuple[str, date], list[_Hour]] = {}
+    try:
+        _rows(lines, intake, columns, width, changed)
+    except Unreadable:
+        intake.count(sum(map(len, changed.values())))
+        raise
+    for (cups, _day), hours in changed.items():
+        _changed_day(intake, _lane(intake, cups), hours)
+
+
+def _rows(
+    lines: Iterator[tuple[int, str]],
+    intake: Intake,
+    columns: dict[str, int],
+    width: int,
+    changed: dict[tuple[str, date], list[_Hour]],
+) -> None:
+    """All rows; those of days of the clock change wait in ``changed`` for their whole day."""
     for number, line in lines:
         if not line.strip():
             continue
@@ -97,8 +118,6 @@ def _read(stream: IO[bytes], intake: Intake, _: Head) -> None:
             continue
         of = {name: cells[place] for name, place in columns.items()}
         _row(intake, number, of, line, changed)
-    for (cups, _day), hours in changed.items():
-        _changed_day(intake, _lane(intake, cups), hours)
 
 
 def _row(
@@ -122,7 +141,10 @@ def _row(
     quality = _METHODS.get(folded(of.get("method", "r")), StepQuality.DOUBTFUL)
     hour = _Hour(number, day, int(label[1]), of["value"], quality, line)
     if _hours_of(intake, day) != 24:
-        changed.setdefault((of["cups"], day), []).append(hour)
+        waiting = changed.setdefault((of["cups"], day), [])
+        if len(changed) > _MOST_DAYS or len(waiting) >= _MOST_HOURS:
+            raise TooMuch("more days of the clock change than any file has")
+        waiting.append(hour)
     elif 1 <= hour.label <= 24:
         _take(intake, lane, hour, hour.label)
     else:

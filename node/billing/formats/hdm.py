@@ -20,7 +20,7 @@ from node.billing.formats.head import Format, Head, folded
 from node.billing.formats.r63_csv import COLUMNS_FAULT, columns_of
 from node.billing.formats.text_lines import cells_of, text_lines
 from node.billing.identifiers import prm_fault
-from node.billing.rows import Intake, Refusal, Stamped, Unreadable
+from node.billing.rows import Intake, Refusal, Stamped, TooMuch, Unreadable
 from node.billing.series import STEPS_S, Direction, StepQuality
 from node.billing.stamps import NO_STAMP, SKIPPED
 
@@ -40,6 +40,9 @@ _DIRECTIONS: Final = {
     "consommation": Direction.WITHDRAWAL,
     "production": Direction.INJECTION,
 }
+MAX_BLOCK_ROWS: Final = 1_000_000
+"""Nine years at five minutes; the rows of a point wait together until their step is known."""
+
 _LASTING: Final = 3
 """Distances of this many rows in a row make a step; fewer may be missing rows."""
 
@@ -71,29 +74,58 @@ def _recognises(head: Head) -> bool:
 
 
 def _read(stream: IO[bytes], intake: Intake, _: Head) -> None:
-    block: _Block | None = None
-    columns: dict[str, int] | None = None
-    width = 0
-    for number, line in text_lines(stream):
-        if not line.strip():
-            continue
+    reader = _Reader(intake)
+    try:
+        for number, line in text_lines(stream):
+            if line.strip():
+                reader.take(number, line)
+    except Unreadable:
+        reader.count_waiting()
+        raise
+    reader.finish()
+
+
+class _Reader:
+    """Follows descriptions and the rows under them."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._block: _Block | None = None
+        self._columns: dict[str, int] | None = None
+        self._width = 0
+
+    def take(self, number: int, line: str) -> None:
+        """One line that is not blank."""
         start = folded(line[:64])
         if start.startswith("identifiant prm"):
-            columns, width = columns_of(line, _COLUMNS, _MUST), len(cells_of(line))
-        elif columns is not None:
-            if block is not None:
-                _hand_over(intake, block)
+            self._close()
+            self._columns, self._width = columns_of(line, _COLUMNS, _MUST), len(cells_of(line))
+        elif self._columns is not None:
             cells = [cell.strip() for cell in cells_of(line)]
-            if len(cells) != width:
+            if len(cells) != self._width:
                 raise Unreadable("the description has another number of columns", number)
-            block, columns = _block({name: cells[at] for name, at in columns.items()}), None
-        elif block is None:
+            self._block = _block({name: cells[at] for name, at in self._columns.items()})
+            self._columns = None
+        elif self._block is None:
             raise Unreadable("rows before any description", number)
         elif not start.startswith("horodate;"):
-            _keep(intake, block, number, line)
-    if block is None:
-        raise Unreadable("no description of a point")
-    _hand_over(intake, block)
+            _keep(self._intake, self._block, number, line)
+
+    def finish(self) -> None:
+        """The end of the file."""
+        if self._block is None:
+            raise Unreadable("no description of a point")
+        self._close()
+
+    def count_waiting(self) -> None:
+        """Rows that will not be handed over, because the file is broken."""
+        if self._block is not None:
+            self._intake.count(len(self._block.rows))
+
+    def _close(self) -> None:
+        if self._block is not None:
+            block, self._block = self._block, None
+            _hand_over(self._intake, block)
 
 
 def _keep(intake: Intake, block: _Block, number: int, line: str) -> None:
@@ -101,6 +133,8 @@ def _keep(intake: Intake, block: _Block, number: int, line: str) -> None:
     if len(cells) != 2:
         intake.refuse(COLUMNS_FAULT, number, point_id=block.prm, raw=line)
         return
+    if len(block.rows) >= MAX_BLOCK_ROWS:
+        raise TooMuch(f"more than {MAX_BLOCK_ROWS} rows of one point")
     block.lines.append(number)
     block.rows.append((cells[0].strip(), cells[1].strip()))
 

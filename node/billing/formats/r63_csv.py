@@ -100,22 +100,25 @@ class _Reader:
         run: _Run | None = None
         splits = self._after + 2
         read_stamp = self._intake.stamps.read
-        for number, line in lines:
+        try:
+            for number, line in lines:
+                if run is not None:
+                    cells = line.rsplit(";", splits)
+                    if cells[0] == run.head and cells[3:] == run.tail:
+                        if run.lane.refusal is not None:
+                            run.refused += 1
+                            continue
+                        stamp_s, value = read_stamp(cells[1]), run.lane.amounts.read(cells[2])
+                        if value > NO_NUMBER and (stamp_s > SKIPPED or stamp_s < 0):
+                            run.stamps_s.append(stamp_s)
+                            run.values.append(value)
+                            continue
+                    run.close()
+                    run = None
+                run = self._row(number, line)
+        finally:  # a file that breaks off has its rows counted all the same
             if run is not None:
-                cells = line.rsplit(";", splits)
-                if cells[0] == run.head and cells[3:] == run.tail:
-                    if run.lane.refusal is not None:
-                        run.refused += 1
-                        continue
-                    stamp_s, value = read_stamp(cells[1]), run.lane.amounts.read(cells[2])
-                    if value > NO_NUMBER and (stamp_s > SKIPPED or stamp_s < 0):
-                        run.stamps_s.append(stamp_s)
-                        run.values.append(value)
-                        continue
                 run.close()
-            run = self._row(number, line)
-        if run is not None:
-            run.close()
 
     def _row(self, number: int, line: str) -> _Run | None:
         """One row by itself; and what the next one is compared with."""

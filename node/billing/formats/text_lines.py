@@ -26,7 +26,8 @@ def text_lines(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
                 raise Unreadable(f"a line of more than {MAX_LINE_CHARS} characters", number)
             yield number, line[:-1] if line[-1] == "\n" else line
     finally:
-        text.detach()
+        if not stream.closed:  # it is the caller's to close, and may be by now
+            text.detach()
 
 
 def cells_of(line: str, delimiter: str = ";") -> list[str]:
