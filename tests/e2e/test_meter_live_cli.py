@@ -318,4 +318,7 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
         command = meter.get_command(context, name)
         assert command is not None
         assert command.get_short_help_str() == short_help
-        assert "Example:" in (command.epilog or "")
+        text = CliRunner().invoke(cli, ["meter", name, "--help"]).stdout
+        assert text.count("Example:") == 1
+        assert f"  daisee meter {name}" in text
+        assert "--json" in text
