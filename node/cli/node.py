@@ -46,10 +46,12 @@ def node() -> None:
 @node.command(epilog=example("daisee node run --config /etc/daisee/config.toml"))
 @config_options
 @click.option("--paper", is_flag=True, help="Sign and send nothing, whatever the settings say.")
-def run(*, config_file: Path | None, changes: tuple[str, ...], paper: bool) -> None:
+@json_option
+def run(*, config_file: Path | None, changes: tuple[str, ...], paper: bool, as_json: bool) -> None:
     """Read the meter, order, follow the chain: until SIGTERM or Ctrl-C.
 
-    What happens is logged on stderr. Without a [chain] that trades, orders are only written down.
+    What happens is logged on stderr; a document says at the end how the node stood. Without a
+    [chain] that trades, orders are only written down.
     """
     # The rooms of the service take longer to load than the other commands take to run.
     from node.service.logs import set_up_logging  # noqa: PLC0415
@@ -59,7 +61,9 @@ def run(*, config_file: Path | None, changes: tuple[str, ...], paper: bool) -> N
     if paper and config.trades:
         config = settings_of(config_file, (*changes, "chain.trade=false"))
     set_up_logging(config.log)
-    asyncio.run(run_service(config, SystemClock()))
+    document = asyncio.run(run_service(config, SystemClock()))
+    if as_json:
+        say_document(document)
 
 
 @node.command(epilog=example("daisee node status"))

@@ -17,6 +17,7 @@ from node.config import NodeConfig
 from node.daemon import HouseholdNode, NodeStatus
 from node.meter.health import MeterHealth, MeterState
 from node.meter.live import LiveMeter
+from node.ports import IntentState
 from node.publish.state import Counters, PublishedState
 from node.service.upkeep import Upkeep
 from node.slots import iso_utc, slot_at, slot_start_s
@@ -62,21 +63,23 @@ def store_picture(storage: NodeDatabase, config: NodeConfig, now_s: int) -> dict
             for energy in closed
             if energy is not None
         ],
-        "orders": [_order(trade) for trade in trades],
+        "orders": [_order(trade, on_paper=not config.trades) for trade in trades],
         "today": _today(storage.totals(slot_at(day_s, slot_s)), day_s),
         "last_reading_at_s": None if reading is None else reading.taken_at_s,
     }
 
 
-def _order(trade: OwnTrade) -> dict[str, object]:
+def _order(trade: OwnTrade, *, on_paper: bool) -> dict[str, object]:
+    """In paper mode an order that nobody took is what it was meant to be, and not refused."""
+    is_paper = on_paper and trade.state is not IntentState.ACCEPTED
     order, cleared, settled = trade.order, trade.cleared, trade.settled
     return {
         "slot": order.slot,
         "side": order.side.word,
         "energy_wh": order.energy_wh,
         "limit_price": order.limit_price,
-        "state": trade.state.value,
-        "reason": trade.reason,
+        "state": "paper" if is_paper else trade.state.value,
+        "reason": "" if is_paper else trade.reason,
         "price": None if cleared is None else cleared.price,
         "filled_wh": None if settled is None else settled.filled_wh,
         "amount_units": None if settled is None else settled.amount_units,
@@ -144,7 +147,7 @@ class Picture:
             bought_today_wh=totals.bought_wh,
             sold_today_wh=totals.sold_wh,
             amount_today_units=totals.earned_units - totals.paid_units,
-            counters=_counters(health, status),
+            counters=_counters(health, status, on_paper=not self._config.trades),
         )
 
     def more(self) -> Mapping[str, object]:
@@ -204,7 +207,7 @@ def _meter(health: MeterHealth) -> dict[str, object]:
     }
 
 
-def _counters(health: MeterHealth, status: NodeStatus) -> Counters:
+def _counters(health: MeterHealth, status: NodeStatus, *, on_paper: bool) -> Counters:
     seen = status.counters
     return Counters(
         frames=health.frames,
@@ -212,8 +215,8 @@ def _counters(health: MeterHealth, status: NodeStatus) -> Counters:
         values_held=health.held,
         slots_closed=seen.slots_closed,
         slots_estimated=seen.slots_estimated,
-        orders_sent=seen.orders_sent,
+        orders_sent=0 if on_paper else seen.orders_sent,
         orders_accepted=seen.orders_accepted,
-        orders_refused=seen.orders_given_up,
+        orders_refused=0 if on_paper else seen.orders_given_up,
         orders_late=seen.orders_late,
     )

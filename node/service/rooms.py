@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from node.config import NodeConfig
 from node.errors import ConfigurationError
@@ -21,6 +22,14 @@ def check_rooms(config: NodeConfig) -> None:
     meter_of(config)
     strategy_of(config)
     broker_of(config)
+    try:
+        ZoneInfo(config.household.time_zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise config.complaint(
+            "household.time_zone",
+            f"is {config.household.time_zone!r}, which this machine does not know",
+            next_step="write it as in Europe/Paris; if that is unknown too: apt install tzdata",
+        ) from error
     if not config.trades:
         return
     if config.household.number == 0:

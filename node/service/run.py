@@ -41,7 +41,7 @@ from node.publish.status_http import serve_status
 from node.service.instance import only_instance
 from node.service.market import HouseholdKey, LateMarket, Limits
 from node.service.notify import Notifier
-from node.service.paper import PaperMarket, PaperSigner
+from node.service.paper import PaperMarket, PaperSigner, told_on_paper
 from node.service.picture import Picture
 from node.service.publishing import publish
 from node.service.rooms import broker_of, check_rooms, meter_of, strategy_of
@@ -65,9 +65,9 @@ async def run_service(
     *,
     environment: Mapping[str, str] | None = None,
     stop: asyncio.Event | None = None,
-) -> None:
+) -> Mapping[str, object]:
     """Run a household's node until SIGTERM, SIGINT or ``stop``. Everything that was known is then
-    on the disk.
+    on the disk. Returns how it stood at the end, as its status page had it.
 
     Raises ConfigurationError for settings that cannot be used, Transient when the disk is full at
     the very start.
@@ -102,6 +102,7 @@ async def run_service(
         if late is not None:
             late.on_limits = service.take_limits
         await service.run(stop)
+        return service.picture.more()
 
 
 class Service:
@@ -145,12 +146,14 @@ class Service:
         )
         self._market = market
         self._upkeep = Upkeep(config.storage, storage, clock, rng)
-        self._picture = Picture(config, clock, storage, self._meter, self._node, self._upkeep)
+        self.picture = Picture(config, clock, storage, self._meter, self._node, self._upkeep)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until it is told to stop; then what the meter said last is kept too."""
         if self._config.trades:
             self._leave_paper_behind()
+        else:
+            logging.getLogger("daisee.node").addFilter(told_on_paper)
         page_is_up = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -171,6 +174,7 @@ class Service:
                 for task in tasks:
                     task.cancel()
         finally:
+            logging.getLogger("daisee.node").removeFilter(told_on_paper)
             self._keep()
         log.info("stopped")
 
@@ -227,9 +231,9 @@ class Service:
             await asyncio.Event().wait()
         try:
             async with serve_status(
-                self._picture.state,
+                self.picture.state,
                 version=__version__,
-                more=self._picture.more,
+                more=self.picture.more,
                 host=metrics.host,
                 port=metrics.port,
             ) as port:
@@ -243,7 +247,7 @@ class Service:
         broker = broker_of(self._config)
         assert broker is not None
         assert self._config.publish is not None
-        await publish(broker, self._config.publish, self._clock, self._storage, self._picture.state)
+        await publish(broker, self._config.publish, self._clock, self._storage, self.picture.state)
 
     async def _watchdog(self) -> None:
         """Tell systemd of progress, and of nothing else: an agenda that stands still is killed.

@@ -219,6 +219,7 @@ def test_status_asks_the_node_and_else_its_database(home: NodeFolder) -> None:
         assert as_json["running"] is True
         assert as_json["mode"] == "paper"
         assert {order["side"] for order in as_json["orders"]} == {"ask", "bid"}
+        assert {order["state"] for order in as_json["orders"]} == {"paper"}
         assert node.stop()[0] == 0
     stopped = daisee("node", "status", "--json", "--config", str(config))
     assert stopped.returncode == 4
@@ -244,6 +245,7 @@ def test_on_paper_nothing_is_signed(home: NodeFolder) -> None:
             energy = storage.slot_energy(trade.order.slot)
             assert energy is not None
             assert energy.quality is Quality.METERED
+    assert "WARNING daisee.node" not in node.text(), "all is as it should be"
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ class NodeFolder:
     more: str = ""
     metrics_port: int = 0
     baud: int = 115_200
+    number: int = 0
     port: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class NodeFolder:
         path.write_text(
             f'[meter]\nkind = "linky-standard"\nport = "{self.port}"\nbaud = {self.baud}\n'
             "max_power_w = 1_000_000\n"
-            f"[household]\nslot_s = {self.slot_s}\n"
+            f"[household]\nslot_s = {self.slot_s}\nnumber = {self.number}\n"
             f'[storage]\ndatabase = "{self.database}"\n[metrics]\n{page}\n{self.more}'
         )
         return path

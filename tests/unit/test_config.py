@@ -99,6 +99,7 @@ def test_text_of_the_environment_becomes_what_its_setting_needs(tmp_path: Path) 
         (METER + '[log]\nlevel = "loud"\n', "config.toml:5: log.level is 'loud'; one of debug"),
         (METER + "[log]\nlevel = 3\n", "config.toml:5: log.level is 3; text in quotes"),
         (METER + "[household]\nslot_s = true\n", "config.toml:5: household.slot_s is True;"),
+        (METER + '[household]\ntime_zone = "Paris"\n', "config.toml:5: household.time_zone is"),
         (METER + '[metrics]\nhost = "0.0.0.0"\n', "config.toml:5: metrics.host is '0.0.0.0'"),
         (METER + '[chain]\nrpc = "x"\n', "config.toml:4: chain.chain_id is missing"),
         (METER + CHAIN.replace(MARKET, "0x12"), "config.toml:7: chain.market is '0x12'"),
