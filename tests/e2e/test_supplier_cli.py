@@ -258,6 +258,62 @@ def test_points_and_nodes_are_named_by_the_operator(run: Path, tmp_path: Path) -
     )
 
 
+R63_HEADER = (
+    "Identifiant PRM;Date de début;Date de fin;Grandeur physique;Grandeur métier;Etape métier;"
+    "Unité;Horodate;Valeur;Nature;Pas;Indice de vraisemblance;Etat complémentaire\n"
+)
+PRMS = {"roof": "30000000000011", "flat": "30000000000012", "mill": "30000000000013"}
+
+
+def imported(folder: Path) -> Path:
+    """The same measures as ``measured``, as an operator publishes them: watts, stamped at the end
+    of the half hour."""
+    sent = {
+        ("roof", "PROD"): (1_000, 1_000, 500, None),
+        ("flat", "CONS"): (600, 600, 300, 600),
+        ("mill", "CONS"): (250, 1_000, 500, 500),
+    }
+    rows = [
+        f"{PRMS[name]};2026-10-01 00:00:00;2026-11-01 00:00:00;PA;{way};BRUT;W;"
+        f"{iso_utc(AUTUMN_S + (step + 1) * 1_800)};{2 * energy_wh};B;PT30M;0;0\n"
+        for (name, way), steps in sent.items()
+        for step, energy_wh in enumerate(steps)
+        if energy_wh is not None
+    ]
+    path, database = folder / "ENEDIS_R63_P_CdC_M0000001_00001_20261102000000.csv", folder / "c.db"
+    path.write_text(R63_HEADER + "".join(rows), encoding="utf-8")
+    done = CliRunner().invoke(cli, ["dso", "import", "--database", str(database), str(path)])
+    assert done.exit_code in {0, 7}, done.output
+    return database
+
+
+def test_imported_curves_reconcile_like_tables(run: Path, tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    rows = (f"{name},{prm}\n" for name, prm in PRMS.items())
+    points.write_text("household,point\n" + "".join(rows))
+    arguments = ("reconcile", "--month", "2026-10", "--run", run, "--json")
+    by_table = document(supplier(*arguments, *measured(tmp_path)))
+    by_import = document(supplier(*arguments, "--curves", imported(tmp_path), "--points", points))
+    assert by_import["entries"] == by_table["entries"]
+    assert by_import["pending"] == by_table["pending"]
+    assert supplier(*arguments, "--curves", tmp_path / "c.db").exit_code == 3
+    assert supplier(*arguments).exit_code == 2
+
+
+def test_imported_curves_are_allocated_month_by_month(tmp_path: Path) -> None:
+    """Of the month's half hours only three have all three values."""
+    where = ("--curves", imported(tmp_path), "--month", "2026-10")
+    found = document(supplier("allocate", *where, "--json"))
+    assert (found["from"], found["to"]) == ("2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z")
+    assert found["steps"] == 31 * 48 + 2
+    assert len(found["open_steps"]) == found["steps"] - 3
+    assert found["points"][0]["allocated_wh"] == 850 + 1_000 + 500
+    assert supplier("allocate", *where[:2]).exit_code == 2
+    empty = supplier("allocate", *where[:3], "2026-11")
+    assert empty.exit_code == 3
+    assert f"{PRMS['roof']} has no injection curve in 2026-11: left out" in empty.stderr
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [
