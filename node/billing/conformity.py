@@ -9,7 +9,7 @@ states, or refused under a finding: the counts of a report add up to the rows of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from enum import StrEnum
@@ -196,29 +196,19 @@ def _legal_time(unix_s: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(unix_s, zone).isoformat(timespec="minutes")
 
 
-def against_registers(curve: Curve, registers: list[RegisterValue], log: FindingLog) -> None:
-    """Hold a curve to its meter's cumulative indexes, where two of one register enclose whole steps
-    without a gap: more than 1 % apart (and more than a kWh, since indexes are whole kWh) is asked.
+def against_registers(curve: Curve, registers: Iterable[RegisterValue], log: FindingLog) -> None:
+    """Hold a curve to its meter's cumulative indexes, where two readings of the same registers
+    enclose whole steps without a gap: more than 1 % apart (and more than a kWh, since some indexes
+    are whole kWh) is asked.
     """
-    kept = sorted(
-        (value for value in registers if value.point_id == curve.point_id),
-        key=lambda value: (value.calendar, value.taken_at_s),
-    )
-    totals: dict[tuple[str, int], int] = {}
-    for value in kept:
-        if value.direction == curve.direction:
-            key = (value.calendar, value.taken_at_s)
-            totals[key] = totals.get(key, 0) + value.value_wh
-    instants = sorted(totals)
-    for (calendar, from_s), (other, to_s) in pairwise(instants):
-        on_grid = not (from_s % curve.step_s or to_s % curve.step_s)
-        if calendar != other or not on_grid or from_s < curve.start_s or to_s > curve.end_s:
-            continue
-        window = curve.window(from_s, to_s)
-        if StepQuality.GAP in window.quality:
-            continue
-        by_curve_wh = sum(window.watt_minutes) // WATT_MINUTES_PER_WH
-        by_index_wh = totals[calendar, to_s] - totals[calendar, from_s]
+    readings: dict[tuple[str, int], dict[str, int]] = {}
+    for value in registers:
+        if (value.point_id, value.direction) == (curve.point_id, curve.direction):
+            reading = readings.setdefault((value.calendar, value.taken_at_s), {})
+            reading[value.register] = value.value_wh
+    for (before, after), (calendar, from_s, to_s) in _enclosed(curve, readings):
+        by_curve_wh = sum(curve.window(from_s, to_s).watt_minutes) // WATT_MINUTES_PER_WH
+        by_index_wh = sum(after.values()) - sum(before.values())
         if abs(by_curve_wh - by_index_wh) > max(abs(by_index_wh) // REGISTER_TOLERANCE, 1_000):
             log.add(
                 FindingClass.NON_STANDARD,
@@ -229,3 +219,17 @@ def against_registers(curve: Curve, registers: list[RegisterValue], log: Finding
                 from_s=from_s,
                 to_s=to_s,
             )
+
+
+def _enclosed(
+    curve: Curve, readings: Mapping[tuple[str, int], Mapping[str, int]]
+) -> Iterator[tuple[tuple[Mapping[str, int], Mapping[str, int]], tuple[str, int, int]]]:
+    """Neighbouring readings of the same registers, between which the curve is whole."""
+    for (calendar, from_s), (other, to_s) in pairwise(sorted(readings)):
+        before, after = readings[calendar, from_s], readings[other, to_s]
+        if calendar != other or set(before) != set(after):
+            continue
+        on_grid = not (from_s % curve.step_s or to_s % curve.step_s)
+        inside = on_grid and curve.start_s <= from_s and to_s <= curve.end_s
+        if inside and StepQuality.GAP not in curve.window(from_s, to_s).quality:
+            yield (before, after), (calendar, from_s, to_s)

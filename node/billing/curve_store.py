@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from node.billing.conformity import Finding, FindingClass, Treatment
+from node.billing.conformity import (
+    Finding,
+    FindingClass,
+    FindingLog,
+    Treatment,
+    against_registers,
+)
 from node.billing.curve_rows import (
     CurveStorage,
     Row,
@@ -37,11 +43,14 @@ from node.billing.series import (
     touched_steps,
 )
 
-__all__ = ["CurveStorage", "CurveStore", "SeriesSummary", "StoredImport"]
+__all__ = ["MAX_RUNS", "CurveStorage", "CurveStore", "SeriesSummary", "StoredImport"]
 
 
-_MAX_TOUCHED: Final = 10_000
-"""Runs of touched steps that one import reports."""
+MAX_RUNS: Final = 100_000
+"""Runs of steps that one import reports, of either kind."""
+
+_INDEX_MARGIN_S: Final = 35 * DAY_S
+"""How far around a file an index is looked for: some are read once a month."""
 
 _TRUST: Final = {
     StepQuality.CORRECTED: 3,
@@ -53,15 +62,21 @@ _TRUST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class StoredImport:
-    """What an import changed. ``is_known``: this very file was imported before, as ``version``,
-    and nothing was done. ``added_steps`` had no value before; ``touched`` are runs of steps that
-    had one and now have another. ``findings`` are those of keeping, not of reading."""
+    """What an import changed. ``is_known``: this very file was imported before, as ``version``, and
+    nothing was done. ``added`` are runs of steps that had no value before, ``touched`` of steps
+    that had one and now have another (each at most MAX_RUNS): what is billed already of either has
+    to be opened again. ``findings`` are those of keeping, not of reading."""
 
     version: int
     is_known: bool = False
-    added_steps: int = 0
+    added: tuple[TouchedSteps, ...] = ()
     touched: tuple[TouchedSteps, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def added_steps(self) -> int:
+        """How many steps got their first value."""
+        return sum(run.steps for run in self.added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +118,16 @@ class CurveStore:
             )
             merges = [self._keep(curve, report, version) for curve in report.curves]
             findings = [finding for merge in merges for finding in merge.findings]
+            self._storage.add_registers(register_row(value, version) for value in report.registers)
+            findings += self._held_to_indexes(report)
             self._storage.refuse_in_import(version, sum(finding.rows for finding in findings))
             kept = [*report.findings, *findings]
             self._storage.add_findings(version, (finding_row(finding) for finding in kept))
-            self._storage.add_registers(register_row(value, version) for value in report.registers)
             self._storage.add_energies(energy_row(energy, version) for energy in report.energies)
         return StoredImport(
             version,
-            added_steps=sum(merge.added for merge in merges),
-            touched=tuple(run for merge in merges for run in merge.touched)[:_MAX_TOUCHED],
+            added=tuple(run for merge in merges for run in merge.added)[:MAX_RUNS],
+            touched=tuple(run for merge in merges for run in merge.touched)[:MAX_RUNS],
             findings=tuple(findings),
         )
 
@@ -194,6 +210,27 @@ class CurveStore:
             for row in self._storage.energies(point_id, from_s, to_s)
         ]
 
+    def _held_to_indexes(self, report: FileReport) -> list[Finding]:
+        """What the file's curves or indexes show against what is kept of the other kind."""
+        spans: dict[tuple[str, Direction], list[int]] = {}
+        for curve in report.curves:
+            span = spans.setdefault((curve.point_id, curve.direction), [])
+            span += (curve.start_s, curve.end_s)
+        for value in report.registers:
+            span = spans.setdefault((value.point_id, value.direction), [])
+            span.append(value.taken_at_s)
+        log = FindingLog(report.file)
+        for (point_id, direction), span in spans.items():
+            from_s, to_s = min(span) - _INDEX_MARGIN_S, max(span) + _INDEX_MARGIN_S
+            registers = self.registers(point_id, from_s, to_s)
+            if len(registers) < 2:
+                continue
+            first_day, after = from_s - from_s % DAY_S, to_s + (-to_s) % DAY_S
+            kept = self.curve(point_id, direction, first_day, after)
+            if kept is not None:
+                against_registers(kept, registers, log)
+        return log.all()
+
     def _keep(self, curve: Curve, report: FileReport, version: int) -> _Merge:
         from_s = curve.start_s - curve.start_s % DAY_S
         to_s = curve.end_s + (-curve.end_s) % DAY_S
@@ -204,7 +241,7 @@ class CurveStore:
             self._storage.add_days(
                 day_rows(whole, dict.fromkeys(days, report.published_s), version)
             )
-            return _Merge(curve.values)
+            return _Merge(_valued(whole))
         before = joined(curve.point_id, curve.direction, rows).window(from_s, to_s)
         merge = _merged(before, curve, _published(rows), report)
         changed = [day for day in range(from_s, to_s, DAY_S) if _differ(before, merge.curve, day)]
@@ -222,7 +259,7 @@ class CurveStore:
 class _Merge:
     """What came of a new curve over what was kept."""
 
-    def __init__(self, added: int) -> None:
+    def __init__(self, added: list[TouchedSteps]) -> None:
         self.added = added
         self.touched: list[TouchedSteps] = []
         self.findings: list[Finding] = []
@@ -235,7 +272,7 @@ _NOTHING: Final = Curve("", Direction.WITHDRAWAL, 1800, 0, empty_values(0), b"")
 def _merged(
     before: Curve, arrived: Curve, published: dict[int, int | None], report: FileReport
 ) -> _Merge:
-    merge = _Merge(0)
+    merge = _Merge([])
     rows_a_step = int(arrived.step_s == before.step_s)
     if arrived.step_s != before.step_s:
         merge.findings.append(
@@ -252,12 +289,13 @@ def _merged(
     new = arrived.window(before.start_s, before.end_s)
     values, quality = array("q", before.watt_minutes), bytearray(before.quality)
     refused: dict[str, list[int]] = {}
+    first_values: list[int] = []
     for index, (value, code) in enumerate(zip(new.watt_minutes, new.quality, strict=True)):
         if not code or (value == values[index] and code == quality[index]):
             continue
         at_s = before.step_start_s(index)
         if not quality[index]:
-            merge.added += 1
+            first_values.append(index)
         else:
             is_older = _is_older(report.published_s, published.get(at_s - at_s % DAY_S))
             rule = _refusal((values[index], quality[index]), (value, code), is_older=is_older)
@@ -268,6 +306,10 @@ def _merged(
     merge.curve = replace(
         before, watt_minutes=values, quality=bytes(quality), source=arrived.source
     )
+    added = bytearray(len(before))
+    for index in first_values:
+        added[index] = 1
+    merge.added = _valued(replace(before, quality=bytes(added)))
     merge.touched = _without_added(before, touched_steps(before, merge.curve))
     for rule, places in refused.items():
         finding = _refused(report, arrived, rule, places)
@@ -309,6 +351,16 @@ def _finding(
         report.file,
         point_id=curve.point_id,
     )
+
+
+def _valued(curve: Curve) -> list[TouchedSteps]:
+    """The runs of steps that have a quality."""
+    ends = [curve.start_s, *(at_s for gap in curve.gaps() for at_s in gap), curve.end_s]
+    return [
+        TouchedSteps(curve.point_id, curve.direction, curve.step_s, from_s, to_s)
+        for from_s, to_s in zip(ends[::2], ends[1::2], strict=True)
+        if from_s < to_s
+    ]
 
 
 def _without_added(before: Curve, runs: list[TouchedSteps]) -> list[TouchedSteps]:

@@ -19,7 +19,7 @@ from node.billing.curve_store import CurveStore, StoredImport
 from node.billing.importing import FileReport, read_files
 from node.billing.perimeter import midnight_s, read_perimeter
 from node.billing.rows import Expectations
-from node.billing.series import MISSING, STEPS_S, Curve, Direction, StepQuality
+from node.billing.series import MISSING, STEPS_S, Curve, Direction, StepQuality, TouchedSteps
 from node.cli.output import (
     Column,
     counting,
@@ -313,17 +313,19 @@ def _stored_document(done: StoredImport) -> dict[str, object]:
         "version": done.version,
         "known": done.is_known,
         "added_steps": done.added_steps,
-        "touched": [
-            {
-                "point": run.point_id,
-                "direction": run.direction,
-                "from": iso_utc(run.from_s),
-                "to": iso_utc(run.to_s),
-                "steps": run.steps,
-            }
-            for run in done.touched
-        ],
+        "added": [_run_document(run) for run in done.added],
+        "touched": [_run_document(run) for run in done.touched],
         "findings_of_keeping": [_finding_document(finding) for finding in done.findings],
+    }
+
+
+def _run_document(run: TouchedSteps) -> dict[str, object]:
+    return {
+        "point": run.point_id,
+        "direction": run.direction,
+        "from": iso_utc(run.from_s),
+        "to": iso_utc(run.to_s),
+        "steps": run.steps,
     }
 
 
