@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from node.billing.allocation import SCALE, Key, allocate
 from node.billing.keys import (
+    KINDS,
     default_dynamic,
     directed_gift,
     equal_shares,
@@ -25,6 +27,7 @@ from node.billing.keys import (
     virtual,
 )
 from node.errors import ConfigurationError
+from tests.support.shared import CHECKOUT
 
 FOUR = ("A", "B", "C", "D")
 QUARTERS = dict.fromkeys(FOUR, SCALE // 4)
@@ -220,6 +223,17 @@ def test_a_key_is_read_from_a_file(written: str, expected: dict[str, int], tmp_p
     path = tmp_path / "key.toml"
     path.write_text(written, encoding="utf-8")
     assert allocated(read_key(path), 1_000, NEEDS) == {**dict.fromkeys(FOUR, 0), **expected}
+
+
+def test_the_key_files_that_the_document_shows_can_be_read(tmp_path: Path) -> None:
+    text = (CHECKOUT / "docs" / "allocation.md").read_text(encoding="utf-8")
+    path = tmp_path / "key.toml"
+    shown = re.findall(r"^```text\n(kind = .*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 4
+    for block in shown:
+        path.write_text(block, encoding="utf-8")
+        assert read_key(path).name in block
+    assert {f"`{kind}`" for kind in KINDS} <= set(re.findall(r"`\w+`", text))
 
 
 @pytest.mark.parametrize(
