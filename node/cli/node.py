@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -109,18 +108,20 @@ def _from_database(config: NodeConfig) -> Document:
     from node.store import NodeDatabase  # noqa: PLC0415
 
     database = config.storage.database
-    if not database.exists():
+    try:
+        database.stat()
+    except FileNotFoundError as error:
         raise ConfigurationError(
             "there is no database yet: no node has run with these settings",
             file=database,
             next_step="start it: 'systemctl start daisee-node', or 'daisee node run'",
-        )
-    if not os.access(database, os.R_OK):
+        ) from error
+    except PermissionError as error:
         raise ConfigurationError(
             "the database is the node's own, and this user may not read it",
             file=database,
             next_step="sudo daisee node status",
-        )
+        ) from error
     with NodeDatabase.open_read_only(database) as storage:
         return store_picture(storage, config, SystemClock().now_s())
 
