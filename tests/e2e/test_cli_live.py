@@ -31,6 +31,7 @@ from node.model import (
     Side,
     SignedOrder,
 )
+from node.slots import iso_utc
 from tests.support.homes import some_homes, write_homes
 from tests.support.honest_market import FEE_RULES, SCARCE, HonestMarket
 from tests.support.shared import CHECKOUT
@@ -212,6 +213,13 @@ def test_a_simulation_on_a_chain_can_be_looked_into_from_its_folder_and_from_the
         assert of_run == of_chain
     other = json.loads(live.inspect("trades", "--json").stdout)["trades"]
     assert len(other) == 3  # the first market knows nothing of the second
+
+    report = ("supplier", "report", "--timezone", "UTC", "--month", iso_utc(start_s)[:7])
+    for form in ("--json", "--csv"):
+        kept = CliRunner().invoke(cli, [*report, form, "--run", str(folder)])
+        assert kept.exit_code == 0, kept.output
+        assert "home-1" not in kept.stdout
+        assert kept.stdout_bytes == on_chain.inspect(*report, form).stdout_bytes
 
 
 def test_an_address_without_a_market_is_not_the_chain_agreed_on(live: LiveMarket) -> None:

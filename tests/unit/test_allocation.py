@@ -149,6 +149,7 @@ def test_energies_beyond_64_bits_are_exact_too() -> None:
     allocation = allocate(default_dynamic(), *curves, groups=[0])
     assert allocation == allocate(default_dynamic(), *curves, groups=[0], plain=True)
     assert allocation.allocated["A"][0] == huge // 3
+    check_matrices(allocation, [0])
 
 
 def test_pairs_are_summed_by_group() -> None:
