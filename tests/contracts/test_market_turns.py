@@ -175,6 +175,17 @@ def test_a_book_used_again_first_clears_what_it_held(twin: TwinMarket) -> None:
     assert settle(twin, SLOT, 1, 2) == []
 
 
+def test_a_slot_that_a_book_does_not_hold_has_nothing_to_clear(twin: TwinMarket) -> None:
+    """Neither before the book is used for it, nor after a slot that nobody ordered."""
+    submit(twin, bid(), ask())
+    twin.now_s = RULES.gate_closes_s(SLOT + 2 * RING)
+    for slot in (SLOT + RING, SLOT - RING, SLOT + 1):
+        assert twin.clear(slot) == []
+    (cleared,) = twin.clear(SLOT)
+    assert isinstance(cleared, SlotCleared)
+    assert cleared.price == 13
+
+
 def test_an_order_refused_for_its_credit_keeps_what_it_settled(twin: TwinMarket) -> None:
     submit(twin, bid(), ask())
     twin.withdraw(1, twin.community.balance_units(1))
