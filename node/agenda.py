@@ -45,10 +45,6 @@ class Step(IntEnum):
         return self.name.lower()
 
 
-ASKS_THE_CHAIN: Final = frozenset({Step.CATCH_UP, Step.FOLLOW})
-"""Steps that never end well without an answer of the chain."""
-
-
 @dataclass(frozen=True, slots=True)
 class Due:
     """A step that is to be taken at ``at_s``; it is not tried again from ``until_s`` on."""
@@ -93,8 +89,9 @@ class Agenda:
         self, step: Step, at_s: int, *, slot: int = EVERY_SLOT, until_s: int | None = None
     ) -> None:
         """Have a step taken, in place of the same one of the same slot if it is planned. It is
-        not tried again from ``until_s`` on."""
-        self._due[step, slot] = Due(step, at_s, slot, until_s)
+        not tried from ``until_s`` on."""
+        if until_s is None or at_s < until_s:
+            self._due[step, slot] = Due(step, at_s, slot, until_s)
 
     @property
     def troubles(self) -> Sequence[Trouble]:
@@ -102,12 +99,13 @@ class Agenda:
         return [self._troubles[step] for step in sorted(self._troubles)]
 
     async def keep(
-        self, do: Callable[[Due], Awaitable[None]], plan_anew: Callable[[], None]
+        self, do: Callable[[Due], Awaitable[bool]], plan_anew: Callable[[], None]
     ) -> None:
         """Plan, and do what is planned, always what is due first, until nothing is left.
 
-        No expected failure ends it: a step that fails is planned again, unless its time is over.
-        A clock that is set back has everything planned anew.
+        ``do`` returns whether the chain answered. No expected failure ends this: a step that fails
+        is planned again, unless its time is over. A clock that is set back has everything planned
+        anew.
         """
         self.awake_s = self._clock.now_s()
         plan_anew()
@@ -133,13 +131,13 @@ class Agenda:
             async with asyncio.timeout(WATCH_S):
                 await self._clock.sleep_until(unix_s)
 
-    async def _take(self, due: Due, do: Callable[[Due], Awaitable[None]]) -> None:
+    async def _take(self, due: Due, do: Callable[[Due], Awaitable[bool]]) -> None:
         try:
-            await do(due)
+            has_answer = await do(due)
         except DaiseeError as error:
             self._failed(due, error)
         else:
-            self._went_well(due.step)
+            self._went_well(due.step, has_answer=has_answer)
         is_reachable = not any(trouble.chain_is_away for trouble in self._troubles.values())
         if is_reachable is not self.chain_is_reachable:
             self.chain_is_reachable, self.chain_since_s = is_reachable, self._clock.now_s()
@@ -165,12 +163,11 @@ class Agenda:
         if before is None or before.kind != kind:
             log.warning("fails step=%s kind=%s %s", due.step.word, kind, error.message)
 
-    def _went_well(self, step: Step) -> None:
-        """The step's own trouble is over; but that the chain is away is only over, for all steps,
-        when one went well that needs its answer."""
+    def _went_well(self, step: Step, *, has_answer: bool) -> None:
+        """The step's own trouble is over; but that the chain is away is over for all steps as soon
+        as it answers one of them, and not before."""
         for trouble in list(self._troubles.values()):
-            is_own = trouble.step is step and not trouble.chain_is_away
-            is_of_chain = trouble.step is not Step.CLOSE and step in ASKS_THE_CHAIN
-            if is_own or is_of_chain:
+            is_over = has_answer if trouble.chain_is_away else trouble.step is step
+            if is_over:
                 del self._troubles[trouble.step]
                 log.info("works_again step=%s since_s=%d", trouble.step.word, trouble.since_s)

@@ -11,14 +11,14 @@ A slot, seen from one house::
     gate closes        clear_slot   anybody may clear; every node tries, with jitter
     afterwards         follow       events -> own acceptances, clearings, settlements
 
-``run`` keeps these steps on an agenda and takes whichever is due first: gates may overlap, and a
-step that fails is tried again while the others go their way. Nothing is sent before it is durable,
-nothing is sent after its gate has closed, and a node that stops anywhere goes on from what it made
-durable: the agenda follows from the store and the clock alone.
+``run`` takes whichever step is due first: gates may overlap, and what fails is tried again while
+the others go their way. Nothing is sent before it is durable, nothing after its gate has closed,
+and a node that stops anywhere goes on from its store and the clock alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections import deque
@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from node.agenda import EVERY_SLOT, Agenda, Due, Step, Trouble
+from node.agenda import Agenda, Due, Step, Trouble
 from node.chain.outbox import Outbox
 from node.clock import Clock
 from node.errors import MeterError, Refused
@@ -38,6 +38,7 @@ from node.model import (
     Household,
     LogPosition,
     MarketEvent,
+    MarketRules,
     Order,
     OrderAccepted,
     OrderRefused,
@@ -92,8 +93,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A node as it is now, for status pages. ``awake_s`` is when it last looked at its clock;
-    ``chain_since_s`` since when the chain is reachable, or is not."""
+    """A node as it is now. ``awake_s`` is when it last looked at its clock; ``chain_since_s`` since
+    when the chain is reachable, or is not."""
 
     household: int
     since_s: int
@@ -269,18 +270,20 @@ class HouseholdNode:
         for step in (Step.CATCH_UP, Step.ORDER):
             self._agenda.plan(step, now_s, until_s=now_s + self._slot_s)
 
-    async def _do(self, due: Due) -> None:
+    async def _do(self, due: Due) -> bool:
+        """Take a step; whether the chain answered in it."""
         match due.step:
             case Step.CLOSE:
                 await self._close_ended()
             case Step.CATCH_UP:
-                await self._catch_up(due)
+                await self._catch_up()
             case Step.ORDER:
-                await self._order_waiting()
+                return await self._order_waiting()
             case Step.CLEAR:
                 await self._clear(due)
             case Step.FOLLOW:
                 await self.follow()
+        return due.step is not Step.CLOSE
 
     async def _close_ended(self) -> None:
         """Close what has ended, oldest first: one slot, or all that were missed while the node or
@@ -296,7 +299,8 @@ class HouseholdNode:
                 self._agenda.plan(Step.CLOSE, end_s, until_s=self._until_s)
                 return
             energy, evidence = await self._close_first(slot, slot_at(now_s, self._slot_s))
-            self._wait_for_order(energy, evidence)
+            self._waiting[energy.slot] = energy, evidence
+            self._drop_late(sorted(self._waiting)[:-WAITING], now_s)
             self._agenda.plan(Step.ORDER, now_s, until_s=now_s + 2 * self._slot_s)
         self._agenda.plan(Step.CLOSE, now_s + 1, until_s=self._until_s)
 
@@ -311,11 +315,11 @@ class HouseholdNode:
         assert last is not None
         is_ahead = last.taken_at_s > now_s + self._tolerance_s
         if is_ahead and last.quality is not Quality.ESTIMATED:
-            last = replace(last, quality=Quality.ESTIMATED)
-            self._storage.add_reading(last)
-            self._last_reading = last
-        slot = max(slot_at(last.taken_at_s, self._slot_s), slot_now - MISSED_SLOTS)
-        slot = min(slot, slot_now)
+            estimate = replace(last, quality=Quality.ESTIMATED)
+            self._storage.add_reading(estimate)
+            self._last_reading = estimate
+        slot = slot_at(last.taken_at_s, self._slot_s)
+        slot = min(max(slot, slot_now - MISSED_SLOTS), slot_now)
         while self._storage.slot_energy(slot) is not None:
             slot += 1
         return slot
@@ -323,29 +327,21 @@ class HouseholdNode:
     async def _close_first(self, slot: int, slot_now: int) -> tuple[SlotEnergy, bytes]:
         """Close the first slot of whose end the meter still knows: the energy of those before is in
         it, as an estimate. Raises MeterError if there is none."""
-        unknown: MeterError | None = None
         for ended in range(slot, slot_now):
             if ended == slot or self._storage.slot_energy(ended) is None:
-                try:
+                with contextlib.suppress(MeterError):
                     return await self.close_slot(ended)
-                except MeterError as error:
-                    unknown = error
-        assert unknown is not None
-        raise unknown
+        return await self.close_slot(slot)
 
-    def _wait_for_order(self, energy: SlotEnergy, evidence: bytes) -> None:
-        if len(self._waiting) == WAITING:
-            del self._waiting[min(self._waiting)]
-            self.counters.orders_late += 1
-        self._waiting[energy.slot] = energy, evidence
-
-    async def _order_waiting(self) -> None:
-        """Order the closed slots whose gate is open; those whose gate has closed are too late."""
+    async def _order_waiting(self) -> bool:
+        """Order the closed slots whose gate is open; the others are too late, or wait on. Returns
+        whether anything was sent."""
         if not self._waiting:
-            return
+            return False
         rules = await self._market.rules_at(max(self._waiting))
         now_s = self._clock.now_s()
         self._drop_late([s for s in self._waiting if rules.gate_closes_s(s) <= now_s], now_s)
+        has_sent = False
         for slot, (energy, evidence) in sorted(self._waiting.items()):
             opens_s, closes_s = rules.gate_opens_s(slot), rules.gate_closes_s(slot)
             if now_s < opens_s:
@@ -353,13 +349,20 @@ class HouseholdNode:
                 break
             prepared = await self._prepare(energy, evidence)
             del self._waiting[slot]
-            clear_s = closes_s + self._rng.randrange(min(self._slot_s, CLEAR_JITTER_S))
-            for step in (Step.CLEAR, Step.FOLLOW):
-                self._agenda.plan(step, clear_s, slot=slot, until_s=closes_s + self._slot_s)
             self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)
             await self._send(prepared)  # if that fails, the line before holds
-            quarter_s = closes_s - rules.gate_s // 4
+            has_sent = has_sent or bool(prepared)
+            self._plan_gate(slot, rules)
+        return has_sent
+
+    def _plan_gate(self, slot: int, rules: MarketRules) -> None:
+        """What is left to do for a slot that was ordered, while its gate is open and after."""
+        closes_s = rules.gate_closes_s(slot)
+        if self._clock.now_s() < (quarter_s := closes_s - rules.gate_s // 4):
             self._agenda.plan(Step.CATCH_UP, quarter_s, slot=slot, until_s=closes_s)
+        clear_s = closes_s + self._rng.randrange(min(self._slot_s, CLEAR_JITTER_S))
+        for step in (Step.CLEAR, Step.FOLLOW):
+            self._agenda.plan(step, clear_s, slot=slot, until_s=closes_s + self._slot_s)
 
     def _drop_late(self, late: Sequence[int], now_s: int) -> None:
         for slot in late:
@@ -369,21 +372,19 @@ class HouseholdNode:
                 log.warning("order_late slot=%d household=%d", slot, self.household.number)
             self._agenda.plan(Step.FOLLOW, now_s, until_s=now_s + self._slot_s)
 
-    async def _catch_up(self, due: Due) -> None:
+    async def _catch_up(self) -> None:
         await self.follow()
         await self.resend()
         await self._order_waiting()
-        if due.slot != EVERY_SLOT:
-            rules = await self._market.rules_at(due.slot)
-            last_s = rules.gate_closes_s(due.slot) - rules.gate_s // 4
-            if self._clock.now_s() < last_s:
-                self._agenda.plan(Step.CATCH_UP, last_s, slot=due.slot, until_s=due.until_s)
+        if self._ordered_wh:
+            rules = await self._market.rules_at(max(self._ordered_wh)[0])
+            for slot in {slot for slot, _ in self._ordered_wh}:
+                if self._clock.now_s() < rules.gate_closes_s(slot):
+                    self._plan_gate(slot, rules)
 
     async def _clear(self, due: Due) -> None:
-        reason = await self.clear_slot(due.slot)
-        again_s = self._clock.now_s() + CLEAR_JITTER_S
-        # The chain's clock is that of its last block, and may be a little behind.
-        if reason == "gate_still_open" and due.until_s is not None and again_s < due.until_s:
+        if await self.clear_slot(due.slot) == "gate_still_open":  # by its last block's clock
+            again_s = self._clock.now_s() + CLEAR_JITTER_S
             for step in (Step.CLEAR, Step.FOLLOW):
                 self._agenda.plan(step, again_s, slot=due.slot, until_s=due.until_s)
 
@@ -393,7 +394,7 @@ class HouseholdNode:
         """The orders of a slot, signed and durable. None for an estimate, nor after the gate."""
         if energy.quality is Quality.ESTIMATED:
             self.counters.slots_estimated += 1
-            log.warning("slot_estimated slot=%d household=%d", energy.slot, self.household.number)
+            log.info("slot_estimated slot=%d household=%d", energy.slot, self.household.number)
             return []
         rules = await self._market.rules_at(energy.slot)
         if not rules.gate_is_open(energy.slot, self._clock.now_s()):
@@ -470,8 +471,8 @@ class HouseholdNode:
         return evidence_commitment(evidence_salt(self._evidence_key, slot), before, after)
 
     def _remember_closed_slots(self) -> int:
-        """After a restart: what was closed but not ordered is ordered if its gate is still open,
-        with the commitment that it had. Returns the last slot closed."""
+        """After a restart: what was closed but not ordered waits for its order, with the commitment
+        that it had. Returns the last slot closed."""
         last = -1
         for before, after in pairwise(self._storage.last_readings(WAITING + 1)):
             slot = slot_at(after.taken_at_s, self._slot_s) - 1
