@@ -26,7 +26,7 @@ from tests.support.shared import CHECKOUT
 from tests.support.teleinfo_frames import StandardMeter
 
 READY_S: Final = 60.0
-"""How long is waited; a machine that does ten other things at once is slow. The bar is elsewhere."""
+"""How long is waited; a machine that does ten other things is slow. The bar is elsewhere."""
 
 STOP_S: Final = 10.0
 
