@@ -29,11 +29,11 @@ __all__ = ["STATE_KEY", "Backoff", "LiveMeter", "MeterHealth", "MeterSample", "M
 log = logging.getLogger("daisee.meter")
 
 LEAST_WAIT_S: Final = 10
-LONGEST_WAIT_S: Final = 30
-PERIODS_TO_WAIT: Final = 4
-"""How long ``read_at`` waits: for the frame after an instant, the one after that to vouch for it,
-and as long again, as frames do get damaged. But no longer than the bound, or one period: whoever
-asked has other things to do, and asks again."""
+LONGEST_WAIT_S: Final = 60
+PERIODS_TO_WAIT: Final = 5
+"""How long ``read_at`` waits: for the frame after an instant, one or two after that to vouch for
+it, and as long again, as frames do get damaged. But no longer than the bound, or one period:
+whoever asked has other things to do, and asks again."""
 
 PERIODS_TO_RECONNECT: Final = 10
 LEAST_RECONNECT_S: Final = 60

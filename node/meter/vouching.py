@@ -2,8 +2,9 @@
 
 * A Linky's frames are vouched for by ``TeleinfoGuard``: its checksum has six bits.
 * On every other serial line a frame is believed once the frame before it and the frame after it
-  agree in order. Two bytes of checksum let one damaged frame in 65,536 pass, some telegrams have
-  none; a wrong register that still comes out lies between its right neighbours.
+  agree in order; where there is no checksum, two before it and two after it. Two bytes of checksum
+  let one damaged frame in 65,536 pass. A wrong register that still comes out lies between its right
+  neighbours.
 * Messages of a network come whole or not at all: they are believed at once, for minutes may pass
   until the next. But a broker repeats them, keeps them for days, and gives them out late.
 
@@ -12,8 +13,7 @@ Time is the node's. What a meter says of the time is used for one thing: to know
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from node.meter.arrivals import Arrived
 from node.meter.codec import MeterFrame
 from node.meter.guard import Limits
+from node.meter.p1 import NO_CHECKSUM
 from node.meter.settings import MeterSettings, Way
 from node.meter.sml import NO_PIN
 from node.meter.teleinfo import Offsets, TeleinfoGuard, Vouched, maximum_power_va
@@ -40,8 +41,16 @@ MAX_DEVICES: Final = 16
 WITHOUT_PIN_WH: Final = 1_000
 """A German meter without its PIN tells whole kWh."""
 
+NEIGHBOURS: Final = 1
+NEIGHBOURS_WITHOUT_CHECKSUM: Final = 2
+"""How many frames on each side must agree with one. On a bad line every tenth one without checksum
+says other digits, and two wrong ones in a row may well agree; three did not in a million."""
+
 LINES_WITHOUT_NETWORK: Final = frozenset({Way.SERIAL, Way.TCP, Way.FILE})
 """A serial line; TCP brings the same bytes from a serial line elsewhere, a file is a recording."""
+
+_WITHOUT_CHECKSUM: Final = frozenset({"emon", "citizenwatt"})
+"""Kinds whose lines never have one; of P1 telegrams each one says."""
 
 _MESSAGES: Final = frozenset({"tasmota", "shelly", "sunspec", "json"})
 """Kinds that are never a serial stream, even in a file."""
@@ -92,42 +101,33 @@ class Voucher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A frame, and whether it continues from the one before."""
-
-    frame: MeterFrame
-    seen_at_s: int
-    continues: bool
-
-
 class OrderVoucher:
-    """Gives a frame out when its two neighbours agree with it in order: no register falls, and
-    none grows faster than the connection allows. Costs one frame of delay."""
+    """Gives a frame out when its neighbours agree with it in order: from one to the next no
+    register falls, and none grows faster than the connection allows. Costs a frame of delay, two
+    without a checksum."""
 
-    __slots__ = ("_last", "_most_apart_s", "_settings", "doubts")
+    __slots__ = ("_chain", "_most_apart_s", "_settings", "doubts")
 
     def __init__(self, settings: MeterSettings, doubts: Counter[str]) -> None:
         self.doubts = doubts
         self._settings = settings
         self._most_apart_s = max(MOST_APART_S, PERIODS_APART * settings.period_s)
-        self._last: _Candidate | None = None
+        self._chain: deque[Vouched] = deque(maxlen=2 * NEIGHBOURS_WITHOUT_CHECKSUM + 1)
 
     def admit(self, frame: MeterFrame, seen_at_s: int) -> Vouched | None:
-        """Take the next frame; return the one before it, if this one vouches for it too."""
+        """Take the next frame; return the one that it was the last to vouch for."""
         if frame.import_wh is None and frame.export_wh is None:
             return None
-        before = self._last
-        continues = before is not None and self._continues(before, frame, seen_at_s)
-        self._last = _Candidate(frame, seen_at_s, continues)
-        if before is None:
-            return None
-        if not continues:
+        if self._chain and not self._continues(self._chain[-1], frame, seen_at_s):
             self.doubts[Doubt.OUT_OF_ORDER] += 1
+            self._chain.clear()
+        self._chain.append(Vouched(frame, seen_at_s))
+        neighbours = _neighbours_of(frame)
+        if len(self._chain) < 2 * neighbours + 1:
             return None
-        return Vouched(before.frame, before.seen_at_s) if before.continues else None
+        return self._chain[-1 - neighbours]
 
-    def _continues(self, before: _Candidate, frame: MeterFrame, seen_at_s: int) -> bool:
+    def _continues(self, before: Vouched, frame: MeterFrame, seen_at_s: int) -> bool:
         passed_s = seen_at_s - before.seen_at_s
         last = before.frame
         # What the earlier one says of its resolution holds for the step between the two.
@@ -138,6 +138,11 @@ class OrderVoucher:
             and _can_grow(last.import_wh, frame.import_wh, most_wh)
             and _can_grow(last.export_wh, frame.export_wh, most_wh)
         )
+
+
+def _neighbours_of(frame: MeterFrame) -> int:
+    has_none = frame.kind in _WITHOUT_CHECKSUM or NO_CHECKSUM in frame.notes
+    return NEIGHBOURS_WITHOUT_CHECKSUM if has_none else NEIGHBOURS
 
 
 def _can_grow(before_wh: int | None, after_wh: int | None, most_wh: int) -> bool:

@@ -87,12 +87,20 @@ def test_a_telegram_without_checksum_needs_others_that_agree() -> None:
     codec, vouching = P1Codec(), Vouching(P1)
     read = [
         decoded
-        for lines in (OLD, OLD, wrong, OLD, OLD, OLD)
+        for lines in (OLD, OLD, OLD, wrong, OLD, OLD, OLD, OLD, OLD)
         for decoded in codec.feed(telegram(lines, has_crc=False))
     ]
     frames = [one for one in read if isinstance(one, MeterFrame)]
     assert {NO_CHECKSUM in one.notes for one in frames} == {True}
-    assert admitted(vouching, *((10 * at, one) for at, one in enumerate(frames))) == [12_357_678]
+    said = [(10 * at, one) for at, one in enumerate(frames)]
+    assert admitted(vouching, *said) == [12_357_678]
+
+
+def test_two_wrong_ones_that_agree_are_not_enough_without_a_checksum() -> None:
+    imports = [100, 101, 102, 109, 110, 105, 106, 107, 108, 109]
+    said = [(10 * at, frame(wh, kind="emon")) for at, wh in enumerate(imports)]
+    emon = MeterSettings("emon", port="/dev/null", period_s=10, max_power_w=9_000)
+    assert admitted(Vouching(emon), *said) == [102, 107]
 
 
 def test_a_linky_is_vouched_for_by_its_own_guard() -> None:
