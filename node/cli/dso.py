@@ -16,10 +16,11 @@ import click
 
 from node.billing.conformity import Finding, Treatment
 from node.billing.curve_store import CurveStore, StoredImport
+from node.billing.estimating import with_short_gaps_estimated
 from node.billing.importing import FileReport, read_files
 from node.billing.perimeter import midnight_s, read_perimeter
 from node.billing.rows import Expectations
-from node.billing.series import MISSING, STEPS_S, Curve, Direction, StepQuality, TouchedSteps
+from node.billing.series import DAY_S, MISSING, STEPS_S, Curve, Direction, StepQuality, TouchedSteps
 from node.cli.output import (
     Column,
     counting,
@@ -72,7 +73,7 @@ def _reading_options(command: _F) -> _F:
     for option in (
         click.option(
             "--direction",
-            type=click.Choice([Direction.WITHDRAWAL, Direction.INJECTION]),
+            type=click.Choice([Direction.WITHDRAWAL.value, Direction.INJECTION.value]),
             help="Of files that do not say whether they are of consumption or production.",
         ),
         click.option(
@@ -211,12 +212,13 @@ def _end(findings: Iterable[Finding]) -> None:
 @click.option("--point", help="The delivery point whose steps are shown.")
 @click.option(
     "--direction",
-    type=click.Choice(list(Direction)),
-    default=Direction.WITHDRAWAL,
+    type=click.Choice([direction.value for direction in Direction]),
+    default=Direction.WITHDRAWAL.value,
     show_default=True,
 )
 @click.option("--month", help="The month of the steps, such as 2026-10.")
 @click.option("--as-of", type=int, help="As this version left it.  [default: the newest]")
+@click.option("--estimate", is_flag=True, help="Fill gaps of up to two hours, marked as estimated.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead.")
 @json_option
 def curves(
@@ -226,6 +228,7 @@ def curves(
     month: str | None,
     as_of: int | None,
     *,
+    estimate: bool,
     as_csv: bool,
     as_json: bool,
 ) -> None:
@@ -241,11 +244,14 @@ def curves(
             _say_series(store, as_json=as_json)
             return
         from_s, to_s = _month(month)
-        curve = store.curve(point, Direction(direction), from_s, to_s, as_of=as_of)
+        first_day, after = from_s - from_s % DAY_S, to_s + (-to_s) % DAY_S
+        days = store.curve(point, Direction(direction), first_day, after, as_of=as_of)
         versions = store.versions(point, Direction(direction))
-        energy_wh = store.energy_wh(point, Direction(direction), from_s, to_s, as_of=as_of)
-    if curve is None:
+    if days is None:
         raise click.UsageError(f"no {direction} curve of {point} in {month}")
+    if estimate:
+        days = with_short_gaps_estimated(days)
+    curve, energy_wh = days.window(from_s, to_s), days.energy_wh_between(from_s, to_s)
     if as_json:
         say_document(_curve_document(curve, energy_wh, versions))
     elif as_csv:

@@ -138,6 +138,24 @@ def test_the_months_of_a_curve_as_csv(tmp_path: Path, database: Path) -> None:
     assert len(lines) == 1 + 30 * 48
     assert lines[1].startswith("2025-03-31T22:00:00Z,")
     assert "in 1440 of 1440 steps of 30 min" in dso(*show).stdout
+    assert dso(*show, "--direction", "injection").exit_code == 2
+
+
+def test_short_gaps_are_estimated_only_where_that_is_asked_for(
+    tmp_path: Path, database: Path
+) -> None:
+    lines = write_r63(tmp_path / "a", [HOME], date(2025, 4, 1), 1).read_text(encoding="utf-8")
+    rows = lines.splitlines()
+    gappy = tmp_path / "gappy.csv"
+    gappy.write_text("\n".join([*rows[:11], *rows[13:20], *rows[30:]]), encoding="utf-8")
+    assert dso("import", "--database", database, gappy).exit_code == 7
+    show = ("curves", "--database", database, "--point", HOME, "--month", "2025-04", "--json")
+    plain, filled = document(dso(*show))["steps"], document(dso(*show, "--estimate"))["steps"]
+    assert [step["quality"] for step in plain[:48]].count("gap") == 12
+    assert [step["quality"] for step in filled[:48]].count("estimated") == 2
+    left, one, two, right = (step["energy_wh"] for step in filled[9:13])
+    assert min(left, right) - 1 <= one <= max(left, right) + 1
+    assert abs((one - left) - (two - one)) <= 2
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,16 @@ def test_hostile_files_are_corrupt(tmp_path: Path, text: str) -> None:
     assert report.findings[-1].klass is FindingClass.CORRUPT
 
 
+def test_more_findings_than_are_told_apart_are_still_counted(tmp_path: Path) -> None:
+    path = write_r63(tmp_path / "file", [prm(1)], date(2025, 4, 2), 60)
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    twice = [f"{row[: row.rindex(';B;')]}0;B;PT30M;0;0" for row in rows]
+    path.write_text("\n".join([header, *rows, *twice]), encoding="utf-8")
+    (report,) = read(path)
+    assert (report.rows, report.accepted, report.refused) == (5_760, 0, 5_760)
+    assert report.findings[-1].rule == "too_many_findings"
+
+
 def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_lines, "MAX_LINE_CHARS", 1_000)
     path = write_r63(tmp_path / "file", [prm(1)], date(2025, 4, 2), 1)

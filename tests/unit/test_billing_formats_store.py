@@ -103,6 +103,14 @@ def test_a_correction_is_a_version_and_the_old_one_can_still_be_asked_for(
     assert store.versions(HOME, IN) == [first.version, late.version]
 
 
+def test_a_step_has_the_same_wh_in_every_window(store: CurveStore) -> None:
+    store.add(report_of(curve_of([5_000] * 144, step_s=600), name="a"), 1)
+    whole = list(store.energy_wh(HOME, IN, MIDNIGHT_S, MIDNIGHT_S + DAY_S))
+    part = list(store.energy_wh(HOME, IN, MIDNIGHT_S + 600, MIDNIGHT_S + 3_600))
+    assert (sum(whole), part) == (12_000, whole[1:6])
+    assert not store.energy_wh(HOME, Direction.INJECTION, MIDNIGHT_S, MIDNIGHT_S + DAY_S)
+
+
 def test_a_gap_erases_nothing_and_a_late_value_fills_one(store: CurveStore) -> None:
     store.add(report_of(curve_of([600, None, 600]), name="a"), 1)
     again = store.add(report_of(curve_of([None, 60, None]), name="b"), 2)

@@ -112,8 +112,9 @@ def register_value(text: str) -> int | None:
 
 def enedis_lane(intake: Intake, row: CurveRow) -> tuple[Lane, StepQuality]:
     """The lane and the quality of rows of flows R63 and SGE."""
+    is_raw = row.stage.upper().startswith("BRUT")
     quality = letter_quality(
-        row.nature,
+        row.nature or ("R" if is_raw else ""),
         corrected=row.stage.upper().startswith("CORR"),
         doubtful=row.likelihood not in {"", "0"},
     )
