@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Final, TypeVar
-from zoneinfo import ZoneInfo
 
 import click
 
 from node.billing.conformity import Finding, Treatment
 from node.billing.curve_store import CurveStore, StoredImport
-from node.billing.estimating import with_short_gaps_estimated
 from node.billing.importing import FileReport, read_files
-from node.billing.perimeter import midnight_s, read_perimeter
+from node.billing.perimeter import read_perimeter
 from node.billing.rows import Expectations
-from node.billing.series import DAY_S, MISSING, STEPS_S, Curve, Direction, StepQuality, TouchedSteps
+from node.billing.series import STEPS_S, Direction, TouchedSteps
+from node.cli.dso_curves import LEGAL_ZONE, curves, database_option
 from node.cli.output import (
-    Column,
     counting,
-    energy_text,
     example,
     json_option,
     say,
     say_document,
-    say_table,
 )
 from node.clock import SystemClock
 from node.errors import Disagreement
@@ -40,10 +32,6 @@ from node.units import parse_duration_s
 __all__ = ["dso"]
 
 MOST_SHOWN: Final = 20
-_ZONE: Final = ZoneInfo("Europe/Paris")
-"""In which dates on the command line and in the perimeter begin: Datadis's and EDC's zones have
-the same midnights."""
-
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
@@ -94,23 +82,12 @@ def _reading_options(command: _F) -> _F:
     return command
 
 
-def _database_option(command: _F) -> _F:
-    return click.option(
-        "--database",
-        type=click.Path(path_type=Path),
-        required=True,
-        envvar="DAISEE_CURVES",
-        show_envvar=True,
-        help="Where official curves are kept.",
-    )(command)
-
-
 def _reports(
     files: Iterable[Path], perimeter_file: Path | None, step_s: int | None, direction: str | None
 ) -> Iterator[FileReport]:
-    perimeter = None if perimeter_file is None else read_perimeter(perimeter_file, _ZONE)
+    perimeter = None if perimeter_file is None else read_perimeter(perimeter_file, LEGAL_ZONE)
     way = None if direction is None else Direction(direction)
-    expected = Expectations(_ZONE, perimeter, step_s, way)
+    expected = Expectations(LEGAL_ZONE, perimeter, step_s, way)
     with counting("rows") as advance:
         for path in files:
             for report in read_files(path, expected):
@@ -155,7 +132,7 @@ def check(
     epilog=example("daisee dso import --database curves.db --perimeter perimeter.csv R63.zip"),
 )
 @_reading_options
-@_database_option
+@database_option
 @json_option
 def import_(
     files: tuple[Path, ...],
@@ -199,74 +176,6 @@ def _end(findings: Iterable[Finding]) -> None:
             f"{asked} findings to ask the operator about, {estimated} gaps to estimate",
             next_step="send the operator the lines above; the rest is usable",
         )
-
-
-@dso.command(
-    short_help="List official curves, or the steps of one.",
-    epilog=example(
-        "daisee dso curves --database curves.db",
-        "daisee dso curves --database curves.db --point 30000000000011 --month 2026-10 --csv",
-    ),
-)
-@_database_option
-@click.option("--point", help="The delivery point whose steps are shown.")
-@click.option(
-    "--direction",
-    type=click.Choice([direction.value for direction in Direction]),
-    default=Direction.WITHDRAWAL.value,
-    show_default=True,
-)
-@click.option("--month", help="The month of the steps, such as 2026-10.")
-@click.option("--as-of", type=int, help="As this version left it.  [default: the newest]")
-@click.option("--estimate", is_flag=True, help="Fill gaps of up to two hours, marked as estimated.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead.")
-@json_option
-def curves(
-    database: Path,
-    point: str | None,
-    direction: str,
-    month: str | None,
-    as_of: int | None,
-    *,
-    estimate: bool,
-    as_csv: bool,
-    as_json: bool,
-) -> None:
-    """List official curves, or the steps of one point in one month.
-
-    Steps without a value are gaps, shown as such: never as 0.
-    """
-    if (point is None) != (month is None):
-        raise click.UsageError("--point and --month go together")
-    with CurveDatabase.open_read_only(database) as kept:
-        store = CurveStore(kept)
-        if point is None or month is None:
-            _say_series(store, as_json=as_json)
-            return
-        from_s, to_s = _month(month)
-        first_day, after = from_s - from_s % DAY_S, to_s + (-to_s) % DAY_S
-        days = store.curve(point, Direction(direction), first_day, after, as_of=as_of)
-        versions = store.versions(point, Direction(direction))
-    if days is None:
-        raise click.UsageError(f"no {direction} curve of {point} in {month}")
-    if estimate:
-        days = with_short_gaps_estimated(days)
-    curve, energy_wh = days.window(from_s, to_s), days.energy_wh_between(from_s, to_s)
-    if as_json:
-        say_document(_curve_document(curve, energy_wh, versions))
-    elif as_csv:
-        _say_csv(curve, energy_wh)
-    else:
-        _say_curve(curve, energy_wh, versions)
-
-
-def _month(text: str) -> tuple[int, int]:
-    try:
-        first = date.fromisoformat(f"{text}-01")
-        after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
-    except ValueError as error:
-        raise click.UsageError(f"{text!r} is no month; write 2026-10") from error
-    return midnight_s(first, _ZONE), midnight_s(after, _ZONE)
 
 
 def _finding_document(finding: Finding) -> dict[str, object]:
@@ -366,75 +275,4 @@ def _say_stored(done: StoredImport) -> None:
         say(f"  ... and {len(done.touched) - MOST_SHOWN} more touched runs; --json has them all")
 
 
-def _say_series(store: CurveStore, *, as_json: bool) -> None:
-    kept = store.series()
-    if as_json:
-        documents = [
-            {
-                "point": one.point_id,
-                "direction": one.direction,
-                "from": iso_utc(one.from_s),
-                "to": iso_utc(one.to_s),
-                "days": one.days,
-                "version": one.version,
-            }
-            for one in kept
-        ]
-        say_document({"curves": documents})
-        return
-    headings = ("point", "direction", "from", "to")
-    say_table(
-        [*(Column(text, figures=False) for text in headings), Column("days"), Column("version")],
-        [
-            (
-                one.point_id,
-                one.direction,
-                iso_utc(one.from_s),
-                iso_utc(one.to_s),
-                str(one.days),
-                str(one.version),
-            )
-            for one in kept
-        ],
-    )
-
-
-def _steps(curve: Curve, energy_wh: array[int]) -> Iterator[tuple[int, int | None, StepQuality]]:
-    for index, (value, code) in enumerate(zip(energy_wh, curve.quality, strict=True)):
-        yield curve.step_start_s(index), None if value == MISSING else value, StepQuality(code)
-
-
-def _curve_document(curve: Curve, energy_wh: array[int], versions: list[int]) -> dict[str, object]:
-    return {
-        "point": curve.point_id,
-        "direction": curve.direction,
-        "step_s": curve.step_s,
-        "version": curve.version,
-        "versions": versions,
-        "source": curve.source,
-        "steps": [
-            {"start": iso_utc(at_s), "energy_wh": value, "quality": quality.word}
-            for at_s, value, quality in _steps(curve, energy_wh)
-        ],
-    }
-
-
-def _say_csv(curve: Curve, energy_wh: array[int]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("start", "energy_wh", "quality"))
-    for at_s, value, quality in _steps(curve, energy_wh):
-        writer.writerow((iso_utc(at_s), "" if value is None else value, quality.word))
-
-
-def _say_curve(curve: Curve, energy_wh: array[int], versions: list[int]) -> None:
-    total_wh = sum(value for value in energy_wh if value != MISSING)
-    say(
-        f"{curve.point_id} {curve.direction}: {energy_text(total_wh)} kWh in {curve.values} of"
-        f" {len(curve)} steps of {curve.step_s // 60} min; version {curve.version} of"
-        f" {', '.join(map(str, versions))}; {curve.source}"
-    )
-    words = Counter(StepQuality(code).word for code in curve.quality)
-    for word, count in sorted(words.items()):
-        say(f"  {count} steps {word}")
-    for from_s, to_s in list(curve.gaps())[:MOST_SHOWN]:
-        say(f"  gap from {iso_utc(from_s)} to {iso_utc(to_s)}")
+dso.add_command(curves)

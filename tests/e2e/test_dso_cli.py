@@ -141,6 +141,24 @@ def test_the_months_of_a_curve_as_csv(tmp_path: Path, database: Path) -> None:
     assert dso(*show, "--direction", "injection").exit_code == 2
 
 
+def test_what_a_month_lacks(tmp_path: Path, database: Path) -> None:
+    dso("import", "--database", database, write_r63(tmp_path / "a", [HOME], date(2025, 4, 1), 30))
+    perimeter = tmp_path / "perimeter.csv"
+    perimeter.write_text(
+        f"point,direction,from\n{HOME},withdrawal,2025-01-01\n{prm(2)},injection,2025-04-16\n",
+        encoding="utf-8",
+    )
+    month = ("curves", "--database", database, "--month", "2025-04")
+    assert dso(*month).exit_code == 0
+    lacking = dso(*month, "--perimeter", perimeter, "--json")
+    assert lacking.exit_code == 7
+    home, roof = document(lacking)["coverage"]
+    assert (home["values"], home["provisional"], home["gaps"]) == (1440, 0, [])
+    assert (roof["point"], roof["values"]) == (prm(2), 0)
+    assert roof["gaps"] == [{"from": "2025-04-15T22:00:00Z", "to": "2025-04-30T22:00:00Z"}]
+    assert "1 of 2 curves have gaps" in dso(*month, "--perimeter", perimeter).stderr
+
+
 def test_short_gaps_are_estimated_only_where_that_is_asked_for(
     tmp_path: Path, database: Path
 ) -> None:
@@ -164,6 +182,8 @@ def test_short_gaps_are_estimated_only_where_that_is_asked_for(
         (("check", "absent.csv"), 3, "cannot be read"),
         (("check", "--step", "7min", "x.csv"), 2, "operators publish steps of"),
         (("curves", "--database", "absent.db"), 3, "no database of official curves there"),
+        (("curves", "--database", "absent.db", "--csv"), 2, "need --point"),
+        (("curves", "--database", "absent.db", "--point", "1"), 2, "needs --month"),
         (("check", "--perimeter", "absent.csv", "x.csv"), 3, "perimeter"),
     ],
 )
