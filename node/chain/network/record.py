@@ -1,0 +1,198 @@
+"""What a network is: its engine, its machines, and who validates. ``network.toml`` holds it.
+
+Nothing here is secret: keys lie beside it, a folder for each validator, for whoever runs that one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from node.errors import ConfigurationError
+
+__all__ = ["Network", "Peer", "load_network", "network_text", "quorum"]
+
+FILE: Final = "network.toml"
+MAX_FILE_BYTES: Final = 2**18
+MAX_PEERS: Final = 64
+
+_HEADING: Final = """\
+# The machines of a community's chain, as 'daisee chain init' made them. Nothing here is secret.
+# A machine that moves gets its new host here; then run 'daisee chain init' again.
+"""
+_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
+_ENODE: Final = re.compile(r"[0-9a-f]{128}")
+_HOST: Final = re.compile(r"[0-9A-Za-z.:-]{1,253}")
+_NAME: Final = re.compile(r"[^\"\\\x00-\x1f\x7f]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One node of the network. A validator has an address that it seals with; a node for others to
+    ask (kind ``rpc``) has none, and seals nothing."""
+
+    kind: str
+    number: int
+    address: str
+    enode_id: str
+    host: str
+    p2p_port: int
+    rpc_port: int
+
+    @property
+    def name(self) -> str:
+        """``validator-01``: how units, folders and messages call it."""
+        return f"{self.kind}-{self.number:02d}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are, below the network's folder."""
+        return Path("validators" if self.kind == "validator" else "rpc", f"{self.number:02d}")
+
+    @property
+    def enode(self) -> str:
+        """How its peers dial it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"enode://{self.enode_id}@{host}:{self.p2p_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A chain before anything runs. ``period_s`` is the time between two blocks; ``operator`` is
+    the account that the genesis block gives gas to."""
+
+    name: str
+    engine: str
+    chain_id: int
+    period_s: int
+    operator: str
+    peers: tuple[Peer, ...]
+
+    @property
+    def validators(self) -> tuple[Peer, ...]:
+        """Those that seal blocks."""
+        return tuple(peer for peer in self.peers if peer.kind == "validator")
+
+    @property
+    def rpc_nodes(self) -> tuple[Peer, ...]:
+        """Those that answer members."""
+        return tuple(peer for peer in self.peers if peer.kind == "rpc")
+
+    @property
+    def needed(self) -> int:
+        """Validators without which no block is made."""
+        return quorum(self.engine, len(self.validators))
+
+    @property
+    def finality_depth(self) -> int:
+        """Blocks on top of one that make it final; 0 where a block is final at once.
+
+        Clique: any floor(n/2)+1 consecutive blocks are by different sealers, hence by a majority,
+        and a minority that is cut off stops after floor(n/2) blocks. Twice that majority.
+        """
+        return 0 if self.engine == "besu" else 2 * (len(self.validators) // 2 + 1)
+
+    def peer(self, name: int | str) -> Peer:
+        """A node by its name, a validator also by its number. Raises ConfigurationError."""
+        for peer in self.peers:
+            if name in (peer.name, peer.number if peer.kind == "validator" else None):
+                return peer
+        known = ", ".join(peer.name for peer in self.peers)
+        raise ConfigurationError(f"the network has no node {name!r}; it has {known}")
+
+    def on_loopback(self, ports: Sequence[int]) -> Network:
+        """The same network on this machine alone, with these ports: two for each node."""
+        assert len(ports) >= 2 * len(self.peers), ports
+        moved = tuple(
+            replace(
+                peer,
+                host="127.0.0.1",
+                p2p_port=ports[2 * index],
+                rpc_port=ports[2 * index + 1] if peer.rpc_port else 0,
+            )
+            for index, peer in enumerate(self.peers)
+        )
+        return replace(self, peers=moved)
+
+
+def quorum(engine: str, validators: int) -> int:
+    """How many validators must work: Clique a majority, QBFT two thirds, rounded up."""
+    return validators // 2 + 1 if engine == "geth" else -(-2 * validators // 3)
+
+
+def load_network(folder: Path) -> Network:
+    """The network of a folder. Raises ConfigurationError when there is none that can be used."""
+    path = folder / FILE
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES)
+        document = tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigurationError(
+            f"there is no network here ({error.strerror})",
+            file=path,
+            next_step=f"daisee chain init --out {folder}",
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"this is no network: {error}", file=path) from error
+    try:
+        return _network_of(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"this is no network: {error}", file=path) from error
+
+
+def network_text(network: Network) -> str:
+    """What ``network.toml`` says."""
+    lines = [
+        f"{field.name} = {json.dumps(getattr(network, field.name), ensure_ascii=False)}"
+        for field in fields(network)
+        if field.name != "peers"
+    ]
+    for peer in network.peers:
+        lines += ["", "[[peers]]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in asdict(peer).items()]
+    return _HEADING + "\n".join(lines) + "\n"
+
+
+def _network_of(document: Mapping[str, Any]) -> Network:
+    peers = document["peers"]
+    if not isinstance(peers, list) or not 0 < len(peers) <= MAX_PEERS:
+        raise ValueError(f"it has no peers, or more than {MAX_PEERS}")
+    values = {key: value for key, value in document.items() if key != "peers"}
+    network = Network(peers=tuple(Peer(**_checked(peer)) for peer in peers), **values)
+    if network.engine not in ("geth", "besu"):
+        raise ValueError(f"engine is {network.engine!r}; geth or besu")
+    _match("name", network.name, _NAME)
+    for name, most in (("chain_id", 2**63 - 1), ("period_s", 3_600)):
+        _whole(name, getattr(network, name), 1, most)
+    _match("operator", network.operator, _ADDRESS)
+    if not network.validators:
+        raise ValueError("it has no validator")
+    return network
+
+
+def _checked(peer: Mapping[str, Any]) -> dict[str, Any]:
+    if peer["kind"] not in ("validator", "rpc"):
+        raise ValueError(f"kind is {peer['kind']!r}; validator or rpc")
+    if peer["kind"] == "validator":
+        _match("address", peer["address"], _ADDRESS)
+    _match("enode_id", peer["enode_id"], _ENODE)
+    _match("host", peer["host"], _HOST)
+    for name, least, most in (("number", 1, 99), ("p2p_port", 0, 65_535), ("rpc_port", 0, 65_535)):
+        _whole(name, peer[name], least, most)
+    return dict(peer)
+
+
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}; an integer in {least}..{most} is needed")
+
+
+def _match(name: str, value: object, pattern: re.Pattern[str]) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{name} is {value!r}, which cannot be used")
