@@ -1,0 +1,307 @@
+"""Dated tariffs: the grid's TURPE, the accise, the CTA and VAT, each row with its legal reference.
+
+The tables are CSV files beside this module; an operation may add a folder of its own with rows in
+the same columns. A row holds in ``[from, until)``. No row is stretched: a day that none covers is
+refused, and so is, unless told otherwise, a row whose figure two publications do not agree on
+(``standing``). Whoever bills compares the figures with the act that a row names.
+
+Rates are integers: units per Wh, units per year, or hundredths of a per cent.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+from node.errors import ConfigurationError, Refused
+from node.units import UNITS_PER_CREDIT, UNITS_PER_WH_IN_CENT_PER_KWH
+
+__all__ = [
+    "BASE",
+    "CLASS_SETS",
+    "FOUR_CLASSES",
+    "PEAK_CLASSES",
+    "Rate",
+    "Standing",
+    "Table",
+    "TariffTables",
+    "Turpe",
+    "ct_kwh",
+    "eur_mwh",
+    "eur_year",
+    "per_cent",
+    "read_tariffs",
+]
+
+MAX_TABLE_BYTES: Final = 2**20
+BASE: Final = ("BASE",)
+PEAK_CLASSES: Final = ("HP", "HC")
+FOUR_CLASSES: Final = ("HPH", "HCH", "HPB", "HCB")
+CLASS_SETS: Final = (BASE, PEAK_CLASSES, FOUR_CLASSES)
+"""Time classes that the grid's tariffs know: peak and off-peak hours (HP, HC), and these in the
+high season (H) and in the low one (B)."""
+
+_UNITS_PER_WH_IN_EUR_PER_MWH: Final = UNITS_PER_CREDIT // 10**6
+_HEAD: Final = ("name", "from", "until", "standing")
+
+
+class Standing(StrEnum):
+    """How well a row is known: two publications give its figure; one does; or what is known of it
+    does not fit together."""
+
+    CONFIRMED = "confirmed"
+    ONE_SOURCE = "one_source"
+    DOUBTFUL = "doubtful"
+
+
+class _Row(Protocol):
+    """What every row has."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def first(self) -> date: ...
+    @property
+    def until(self) -> date: ...
+    @property
+    def standing(self) -> Standing: ...
+    @property
+    def reference(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One rate in ``[first, until)``: units per Wh (accise) or hundredths of a per cent."""
+
+    name: str
+    first: date
+    until: date
+    standing: Standing
+    reference: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turpe:
+    """An option of the grid's tariff up to 36 kVA in ``[first, until)``.
+
+    Fixed parts in units per year (``power_units`` per kVA of it). ``allo`` are units per Wh by time
+    class for what comes over the whole grid; ``auto``, if the option is one of collective
+    self-consumption, for what comes from the operation.
+    """
+
+    name: str
+    first: date
+    until: date
+    standing: Standing
+    reference: str
+    management_units: int
+    metering_units: int
+    power_units: int
+    allo: Mapping[str, int]
+    auto: Mapping[str, int] | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The time classes, in the tariff's order."""
+        return tuple(self.allo)
+
+
+_R = TypeVar("_R", bound=_Row)
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[_R]):
+    """The rows of one tariff, by name and date."""
+
+    title: str
+    rows: tuple[_R, ...]
+    accepted: frozenset[Standing]
+
+    def at(self, name: str, day: date) -> _R:
+        """The row that holds on a day. Raises Refused if none does, or if it is not known well
+        enough."""
+        row = next(
+            (row for row in self.rows if row.name == name and row.first <= day < row.until), None
+        )
+        if row is None:
+            raise Refused(
+                f"no row of {self.title} says what {name} is on {day}",
+                reason="tariff_unknown",
+                next_step="add the row, with the act that sets it, to a folder of tariffs of yours",
+            )
+        if row.standing not in self.accepted:
+            raise Refused(
+                f"{self.title} {name} from {row.first} is {row.standing}: {row.reference}",
+                reason="tariff_unconfirmed",
+                next_step=f'compare it with the act, then accept = ["{row.standing}"] in [tariffs]',
+            )
+        return row
+
+    def changes(self, name: str, first: date, until: date) -> set[date]:
+        """The days after ``first`` and before ``until`` on which another row begins."""
+        return {row.first for row in self.rows if row.name == name and first < row.first < until}
+
+
+@dataclass(frozen=True, slots=True)
+class TariffTables:
+    """All tables. ``digest`` is over every row: bills name what they were made from."""
+
+    turpe: Table[Turpe]
+    accise: Table[Rate]
+    cta: Table[Rate]
+    vat: Table[Rate]
+    digest: str
+
+    def accepting(self, standings: Iterable[Standing]) -> TariffTables:
+        """The same tables, with rows of these standings accepted beside confirmed ones."""
+        accepted = frozenset({Standing.CONFIRMED, *standings})
+        return TariffTables(
+            Table(self.turpe.title, self.turpe.rows, accepted),
+            Table(self.accise.title, self.accise.rows, accepted),
+            Table(self.cta.title, self.cta.rows, accepted),
+            Table(self.vat.title, self.vat.rows, accepted),
+            self.digest,
+        )
+
+
+def read_tariffs(own: Path | None = None) -> TariffTables:
+    """The tables that come along, with the rows of a folder of one's own added.
+
+    Raises ConfigurationError for a row that cannot be used, and for two that hold at one time.
+    """
+    accepted = frozenset({Standing.CONFIRMED})
+    turpe = _read("turpe", own, _turpe)
+    accise = _read("accise", own, lambda cells: _rate(cells, "eur_mwh", eur_mwh))
+    cta = _read("cta", own, lambda cells: _rate(cells, "per_cent", per_cent))
+    vat = _read("vat", own, lambda cells: _rate(cells, "per_cent", per_cent))
+    every = "\n".join(map(repr, (*turpe, *accise, *cta, *vat)))
+    return TariffTables(
+        Table("TURPE", turpe, accepted),
+        Table("accise", accise, accepted),
+        Table("CTA", cta, accepted),
+        Table("VAT", vat, accepted),
+        sha256(every.encode()).hexdigest(),
+    )
+
+
+def ct_kwh(text: str) -> int:
+    """Cents per kWh as units per Wh. Raises ValueError for what is not exact in units."""
+    return _exact(text, UNITS_PER_WH_IN_CENT_PER_KWH)
+
+
+def eur_mwh(text: str) -> int:
+    """EUR per MWh as units per Wh. Raises ValueError for what is not exact in units."""
+    return _exact(text, _UNITS_PER_WH_IN_EUR_PER_MWH)
+
+
+def eur_year(text: str) -> int:
+    """EUR as units. Raises ValueError for what is not exact in units."""
+    return _exact(text, UNITS_PER_CREDIT)
+
+
+def per_cent(text: str) -> int:
+    """Per cent as hundredths of one. Raises ValueError for more than two decimals."""
+    return _exact(text, 100)
+
+
+def _exact(text: str, factor: int) -> int:
+    try:
+        number = Decimal(text.strip().replace(",", "."))
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is no number") from error
+    if not number.is_finite() or abs(number) > 10**6:
+        raise ValueError(f"{text!r} is no number that a tariff has")
+    scaled = number * factor
+    if scaled < 0 or scaled != scaled.to_integral_value():
+        raise ValueError(f"{text!r} is negative, or has more decimals than a bill can hold")
+    return int(scaled)
+
+
+def _read(table: str, own: Path | None, make: Callable[[Mapping[str, str]], _R]) -> tuple[_R, ...]:
+    shipped = files("node.billing").joinpath("tariff_tables", f"{table}.csv").read_text("utf-8")
+    columns = next(csv.reader([shipped.partition("\n")[0]]))
+    rows = list(_rows(shipped, columns, f"{table}.csv", make))
+    path = None if own is None else own / f"{table}.csv"
+    if path is not None and path.exists():
+        rows += _rows(_own_text(path), columns, path, make)
+    rows.sort(key=lambda row: (row.name, row.first))
+    for before, after in itertools.pairwise(rows):
+        if before.name == after.name and after.first < before.until:
+            raise ConfigurationError(
+                f"two rows of {after.name} hold on {after.first}", file=path or f"{table}.csv"
+            )
+    return tuple(rows)
+
+
+def _own_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise ConfigurationError(f"is larger than {MAX_TABLE_BYTES} bytes", file=path)
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read ({error})", file=path) from error
+
+
+def _rows(
+    text: str, columns: list[str], file: Path | str, make: Callable[[Mapping[str, str]], _R]
+) -> Iterable[_R]:
+    rows = csv.reader(text.splitlines())
+    if next(rows, None) != columns:
+        raise ConfigurationError(f"does not begin with {','.join(columns)}", file=file, line=1)
+    for row in rows:
+        if not row:
+            continue
+        if len(row) != len(columns):
+            raise ConfigurationError(
+                f"{len(row)} columns, {len(columns)} in the header", file=file, line=rows.line_num
+            )
+        try:
+            made = make(dict(zip(columns, row, strict=True)))
+        except ValueError as error:
+            raise ConfigurationError(str(error), file=file, line=rows.line_num) from error
+        yield made
+
+
+def _head(cells: Mapping[str, str]) -> tuple[str, date, date, Standing, str]:
+    name, first, until, standing = (cells[column] for column in _HEAD)
+    holds_from, holds_until = date.fromisoformat(first), date.fromisoformat(until)
+    if holds_until <= holds_from or not cells["reference"]:
+        raise ValueError("until is not after from, or no reference is given")
+    return name, holds_from, holds_until, Standing(standing), cells["reference"]
+
+
+def _rate(cells: Mapping[str, str], column: str, parse: Callable[[str], int]) -> Rate:
+    return Rate(*_head(cells), parse(cells[column]))
+
+
+def _turpe(cells: Mapping[str, str]) -> Turpe:
+    classes = tuple(cells["classes"].split())
+    if classes not in CLASS_SETS:
+        raise ValueError(f"time classes {cells['classes']!r} are none that the tariff has")
+    allo = _by_class(classes, cells["allo_ct_kwh"])
+    auto = _by_class(classes, cells["auto_ct_kwh"]) if cells["auto_ct_kwh"] else None
+    return Turpe(
+        *_head(cells),
+        eur_year(cells["management_eur_year"]),
+        eur_year(cells["metering_eur_year"]),
+        eur_year(cells["power_eur_kva_year"]),
+        allo,
+        auto,
+    )
+
+
+def _by_class(classes: tuple[str, ...], text: str) -> dict[str, int]:
+    rates = [ct_kwh(rate) for rate in text.split()]
+    if len(rates) != len(classes):
+        raise ValueError(f"{len(rates)} rates for the classes {' '.join(classes)}")
+    return dict(zip(classes, rates, strict=True))
