@@ -24,6 +24,7 @@ from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
 __all__ = [
     "CONTRACTS",
     "ENGINES",
+    "GAS_PRICE_WEI",
     "Community",
     "code_hash_at",
     "community_of",
@@ -43,6 +44,11 @@ CONTRACTS: Final = (
     "EnergyMarket",
     "RecordBook",
 )
+
+GAS_PRICE_WEI: Final = 10**9
+"""What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
+full, by an eighth a block: this is reached after minutes of full blocks. Gas has no worth here; the
+operator gives it to relayers and households when it admits them."""
 
 MAX_FILE_BYTES: Final = 2**16
 MAX_NAME: Final = 80
@@ -78,6 +84,7 @@ class Community:
     contracts: Mapping[str, str]
     code_hashes: Mapping[str, str]
     created_in_block: int
+    gas_price_wei: int = GAS_PRICE_WEI
 
     @property
     def market(self) -> str:
@@ -135,7 +142,7 @@ def community_of(document: Mapping[str, object]) -> Community:
     known = [field.name for field in fields(Community)]
     if strange := sorted(set(document) - set(known)):
         raise ConfigurationError(f"{strange[0]} is nothing that a community file says")
-    if missing := [name for name in known if name not in document]:
+    if missing := [name for name in known if name not in document and name != "gas_price_wei"]:
         raise ConfigurationError(f"{missing[0]} is missing")
     return Community(
         name=_text(document, "name"),
@@ -150,6 +157,9 @@ def community_of(document: Mapping[str, object]) -> Community:
         contracts=_by_contract(document, "contracts", _ADDRESS),
         code_hashes=_by_contract(document, "code_hashes", _HASH),
         created_in_block=_whole(document, "created_in_block", 0, 2**63 - 1),
+        gas_price_wei=_whole(
+            {"gas_price_wei": GAS_PRICE_WEI} | dict(document), "gas_price_wei", 0, 10**15
+        ),
     )
 
 

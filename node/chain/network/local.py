@@ -21,6 +21,7 @@ from typing import Final, Self
 from node.chain.network import besu, geth
 from node.chain.network.asking import ask
 from node.chain.network.layout import peer_files
+from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
 from node.chain.network.record import Network, Peer, load_network
 from node.chain.network.unsticking import Heads, free_sealers, heads_of
 from node.chain.rpc import number
@@ -89,6 +90,7 @@ class LocalNetwork:
         except BaseException:
             await self.stop()
             raise
+        write_endpoints(self.folder, self.endpoints(), supervisor=os.getpid())
         if self._frees_sealers:
             self._watch = asyncio.create_task(self._free_when_stuck(), name="free-sealers")
 
@@ -103,8 +105,8 @@ class LocalNetwork:
         async with asyncio.TaskGroup() as tasks:
             for name in names:
                 tasks.create_task(self.halt(name))
-        if self._sockets is not None and self._sockets.parent != self.folder:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._sockets is not None:
+            _end_of_sockets(self.folder / "run", self._sockets)
         self._sockets = None
 
     async def kill(self, name: int | str) -> None:
@@ -294,6 +296,14 @@ def _place_of_sockets(run: Path) -> Path:
     if len(str(run)) + len("/validator-00.ipc") <= MAX_SOCKET_PATH:
         return run
     return Path(tempfile.mkdtemp(prefix="daisee-"))
+
+
+def _end_of_sockets(run: Path, place: Path) -> None:
+    """Take away what nobody listens to any more."""
+    for left in (*run.glob("*.ipc"), run / ENDPOINTS_FILE):
+        left.unlink(missing_ok=True)
+    if place != run:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _free_ports(count: int) -> list[int]:
