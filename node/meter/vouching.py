@@ -44,7 +44,8 @@ WITHOUT_PIN_WH: Final = 1_000
 NEIGHBOURS: Final = 1
 NEIGHBOURS_WITHOUT_CHECKSUM: Final = 2
 """How many frames on each side must agree with one. On a bad line every tenth one without checksum
-says other digits, and two wrong ones in a row may well agree; three did not in a million."""
+says other digits: with one neighbour a million damaged frames left two values that could not be
+true, with two neighbours none (`scripts/campaign frames`)."""
 
 LINES_WITHOUT_NETWORK: Final = frozenset({Way.SERIAL, Way.TCP, Way.FILE})
 """A serial line; TCP brings the same bytes from a serial line elsewhere, a file is a recording."""
