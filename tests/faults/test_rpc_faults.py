@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +19,10 @@ from node.chain.engines.anvil import find_anvil
 from node.chain.http import http_rpc
 from node.daemon import HouseholdNode
 from node.errors import ChainUnreachable, ConfigurationError
+from node.model import Order, Side, SignedOrder
 from node.ports import IntentState
 from node.store import NodeDatabase
-from tests.support.chain_street import SLOT, ChainStreet, chain_street, metered
+from tests.support.chain_street import RULES, SLOT, ChainStreet, chain_street, metered
 from tests.support.rpc_proxy import OTHER_CHAIN, RpcFault, RpcProxy, rpc_proxy
 
 BAD_SLOTS, GOOD_SLOTS = 3, 3
@@ -47,13 +48,6 @@ ALWAYS: Final[Mapping[RpcFault, float]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for minutes here."""
-    monkeypatch.setattr(http_module, "REQUEST_TIMEOUT_S", 0.25)
-    monkeypatch.setattr(rpc_module, "RECEIPT_WITHIN_S", 0.2)
-
-
 @dataclass(frozen=True, slots=True)
 class Behind:
     """A node that reaches its chain through a proxy."""
@@ -73,13 +67,20 @@ async def behind_a_proxy(seed: str) -> AsyncIterator[Behind]:
     async with chain_street(LOAD_WH, PV_WH, anvil=True) as street:
         provider = street.chain.rpc.w3.provider
         assert isinstance(provider, AsyncHTTPProvider)
-        async with (
-            rpc_proxy(str(provider.endpoint_uri), random.Random(seed)) as proxy,
-            http_rpc(proxy.url) as rpc,
-        ):
-            with NodeDatabase.open(None) as storage:
-                node = street.node(storage, market=street.market(rpc=rpc))
-                yield Behind(street, proxy, node, storage)
+        async with rpc_proxy(str(provider.endpoint_uri), random.Random(seed)) as proxy:
+            with impatient(), NodeDatabase.open(None) as storage:
+                async with http_rpc(proxy.url) as rpc:
+                    node = street.node(storage, market=street.market(rpc=rpc))
+                    yield Behind(street, proxy, node, storage)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Nobody waits a minute for a receipt, or half of one for an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rpc_module, "RECEIPT_WITHIN_S", 0.2)
+        patch.setattr(http_module, "REQUEST_TIMEOUT_S", 0.4)
+        yield
 
 
 async def orders_once(behind: Behind) -> set[int]:
@@ -157,3 +158,22 @@ def test_half_an_answer_is_no_answer() -> None:
                     await rpc.head()
 
     asyncio.run(asked())
+
+
+def test_a_nonce_that_another_sender_used_is_asked_for_again() -> None:
+    """Two programs with one key, on the embedded chain: no answer, and the next try is good."""
+
+    async def sent() -> None:
+        async with chain_street(LOAD_WH, PV_WH) as street:
+            await street.clock.sleep_until(RULES.gate_opens_s(SLOT))
+            one, other = street.market(), street.market()
+            orders = [Order(1, SLOT - at, Side.BID, 100, RULES.grid.floor_price) for at in range(4)]
+            signed = [SignedOrder(order, street.signer().sign(order)) for order in orders]
+            await one.submit(signed[0])
+            await other.submit(signed[1])
+            with pytest.raises(ChainUnreachable, match="nonce"):
+                await one.submit(signed[2])
+            await one.submit(signed[2])
+            assert len(await street.accepted()) == 1  # the other slots' gates are over
+
+    asyncio.run(sent())

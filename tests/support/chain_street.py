@@ -214,4 +214,5 @@ async def give_gas(chain: Engine, to: str, nonce: int) -> None:
         "chainId": chain.rpc.chain_id,
     }
     signed = Account.sign_transaction(transfer, chain.funder.secret)
-    await chain.rpc.w3.eth.send_raw_transaction(signed.raw_transaction)
+    sent = await chain.rpc.w3.eth.send_raw_transaction(signed.raw_transaction)
+    await chain.rpc.w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)

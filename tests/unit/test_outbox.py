@@ -28,6 +28,16 @@ class CountingSigner:
         return self.signatures.to_bytes(64)
 
 
+class SteadySigner:
+    """A key: the same order, the same bytes."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = mark
+
+    def sign(self, _order: Order) -> bytes:
+        return self._mark * 64
+
+
 @pytest.fixture
 def storage() -> Iterator[NodeDatabase]:
     with NodeDatabase.open(None) as database:
@@ -140,3 +150,104 @@ def test_orders_of_others_are_none_of_its_business(storage: NodeDatabase, outbox
     assert not outbox.observe(refused(replace(BID, slot=3), Refusal.PAUSED))
     assert not outbox.observe(OrderRefused(AT, SLOT, 7, 9, Refusal.MALFORMED_SIDE))
     assert states(storage) == []
+
+
+# A key that was changed
+
+
+def test_the_same_bytes_go_out_again_whatever_others_had_refused(storage: NodeDatabase) -> None:
+    """With an unchanged key a refusal changes nothing."""
+    outbox = Outbox(storage, SteadySigner(b"a"))
+    signed = outbox.prepare(BID)
+    assert outbox.to_resend(signed) == signed
+    outbox.observe(refused(BID, Refusal.WRONG_SIGNATURE))
+    assert outbox.to_resend(signed) == signed
+
+
+def test_a_changed_key_alone_is_no_reason_to_sign_anew(storage: NodeDatabase) -> None:
+    """The chain may not know it yet: until it does, the old signature is the good one."""
+    signed = Outbox(storage, SteadySigner(b"a")).prepare(BID)
+    outbox = Outbox(storage, SteadySigner(b"b"))
+    for reason in (Refusal.INSUFFICIENT_CREDIT, Refusal.DUPLICATE):
+        outbox.observe(refused(BID, reason))
+        assert outbox.to_resend(signed) == signed
+
+
+def test_a_changed_key_signs_the_same_order_and_keeps_that(storage: NodeDatabase) -> None:
+    signed = Outbox(storage, SteadySigner(b"a")).prepare(BID)
+    outbox = Outbox(storage, SteadySigner(b"b"))
+    outbox.sent(signed)
+    outbox.observe(refused(BID, Refusal.WRONG_SIGNATURE))
+    anew = outbox.to_resend(signed)
+    assert anew.order == BID
+    assert anew.signature == b"b" * 64
+    assert storage.open_intents() == [(anew, IntentState.PENDING)]
+    assert outbox.to_resend(anew) == anew
+
+
+def test_what_is_over_is_not_signed_anew(storage: NodeDatabase, outbox: Outbox) -> None:
+    signed = outbox.prepare(BID)
+    outbox.observe(accepted(BID))
+    with pytest.raises(ValueError, match="no open bid"):
+        storage.replace_signature(replace(signed, signature=bytes(64)))
+    assert storage.intent(SLOT, Side.BID) == signed
+
+
+# A key that somebody else has too
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(BID, energy_wh=499),
+        replace(BID, limit_price=9_100),
+        replace(BID, evidence=b"e" * 32),
+    ],
+    ids=["energy", "price", "evidence"],
+)
+def test_another_order_in_its_place_ends_it_as_a_duplicate(
+    storage: NodeDatabase, outbox: Outbox, other: Order
+) -> None:
+    outbox.prepare(BID)
+    event = replace(accepted(other), evidence=other.evidence)
+    assert not outbox.observe(event)
+    assert states(storage) == [(IntentState.REFUSED, "duplicate")]
+    assert storage.open_intents() == []
+
+
+def test_a_restarted_outbox_knows_its_orders_too(storage: NodeDatabase, outbox: Outbox) -> None:
+    outbox.prepare(BID)
+    ask = outbox.prepare(replace(BID, side=Side.ASK)).order
+    again = Outbox(storage, CountingSigner())
+    assert again.observe(accepted(BID))
+    assert not again.observe(replace(accepted(ask), energy_wh=1))
+    assert [state for state, _ in states(storage)] == [IntentState.REFUSED, IntentState.ACCEPTED]
+
+
+def test_an_order_whose_transaction_was_undone_is_not_claimed(
+    storage: NodeDatabase, outbox: Outbox
+) -> None:
+    def prepare_on_a_full_disk() -> None:
+        with storage.transaction():
+            outbox.prepare(BID)
+            _full()
+
+    with pytest.raises(OSError, match="full"):
+        prepare_on_a_full_disk()
+    assert not outbox.observe(accepted(BID))
+
+
+def test_what_the_disk_would_not_keep_expires_the_next_time_with_its_reason(
+    outbox: Outbox, storage: NodeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = outbox.prepare(BID)
+    outbox.observe(refused(BID, Refusal.SUSPENDED))
+    with monkeypatch.context() as full:
+        full.setattr(storage, "set_intent_state", _full)
+        with pytest.raises(OSError, match="full"):
+            outbox.expire(SLOT)
+    assert outbox.expire(SLOT) == [(signed, "suspended")]
+
+
+def _full(*_arguments: object, **_more: object) -> None:
+    raise OSError("full")
