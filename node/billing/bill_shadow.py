@@ -35,11 +35,11 @@ def shadow_lines(
     for number, (first, until) in enumerate(energy.spans):
         if first >= consumer.until or until <= consumer.first:
             continue
-        by_class: dict[str, tuple[int, int]] = {}
+        by_class = dict.fromkeys(calendar.classes, (0, 0))
         for group, label in enumerate(energy.labels):
             if label.span == number:
                 time_class = label.classes[calendar]
-                local, rest = by_class.get(time_class, (0, 0))
+                local, rest = by_class[time_class]
                 rest += all_wh[group] - local_wh[group]
                 by_class[time_class] = (local + local_wh[group], rest)
         span = (first, until)
@@ -82,7 +82,7 @@ def _add_supply(
     supply = operation.supply(consumer.point, span[0])
     vat = _standing(tables, span[0])
     book.add(LineKind.STANDING_CHARGE, span, _days(span, supply.standing_units), vat)
-    for time_class, (_, rest_wh) in sorted(by_class.items()):
+    for time_class, (_, rest_wh) in by_class.items():
         if rest_wh:
             rate, stated = rate_of(supply.rate, time_class, f"the supplier of {consumer.point}")
             amount = (Measure.WH, rest_wh, rate)
@@ -132,7 +132,7 @@ def _add_energy(
     """The grid's variable part. An option without collective self-consumption knows one rate for
     all that comes in, wherever it was produced."""
     for time_class in turpe.classes:
-        local_wh, rest_wh = by_class.get(time_class, (0, 0))
+        local_wh, rest_wh = by_class[time_class]
         if turpe.auto is None:
             parts = [(LineKind.TURPE_ENERGY, local_wh + rest_wh, turpe.allo[time_class])]
         else:
