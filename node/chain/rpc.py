@@ -29,6 +29,10 @@ FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.5
 
 GAS_DEPLOY: Final = 8_000_000
+GAS_PAYMENT: Final = 21_000
+
+_ACCOUNT: Final = Contract("an account", b"", (), {}, {}, {})
+"""Who receives a payment: no code, so nothing that could be called or refuse."""
 
 NO_ANSWER: Final = (
     Web3Exception,
@@ -90,6 +94,13 @@ class Rpc:
             return bytes(await self.w3.eth.get_code(self.w3.to_checksum_address(address)))
         except NO_ANSWER as error:
             raise ChainUnreachable(f"no code from the chain: {error}") from error
+
+    async def balance_wei(self, address: str) -> int:
+        """An account's gas money."""
+        try:
+            return int(await self.w3.eth.get_balance(self.w3.to_checksum_address(address)))
+        except NO_ANSWER as error:
+            raise ChainUnreachable(f"no balance from the chain: {error}") from error
 
     async def call(self, to: str, contract: Contract, function: str, *arguments: object) -> Any:  # noqa: ANN401 - the contract's ABI decides, not Python
         """A view's value; a tuple if it returns several. Raises Refused with the custom error."""
@@ -155,10 +166,16 @@ class Sender:
         """
         return await self._send(to, contract.call(function, *arguments), gas, contract)
 
-    async def _send(self, to: str | None, data: bytes, gas: int, contract: Contract) -> Receipt:
+    async def pay(self, to: str, amount_wei: int) -> Receipt:
+        """Give another account gas money. Raises ChainUnreachable, also when this one lacks it."""
+        return await self._send(to, b"", GAS_PAYMENT, _ACCOUNT, amount_wei)
+
+    async def _send(
+        self, to: str | None, data: bytes, gas: int, contract: Contract, value_wei: int = 0
+    ) -> Receipt:
         w3 = self._rpc.w3
         transaction: dict[str, Any] = {
-            "value": 0,
+            "value": value_wei,
             "gas": gas,
             "gasPrice": self._gas_price,
             "chainId": self._rpc.chain_id,
@@ -171,9 +188,8 @@ class Sender:
                 address = w3.to_checksum_address(self.address)
                 self._nonce = await w3.eth.get_transaction_count(address)
             transaction["nonce"] = self._nonce
-            signed = Account.sign_transaction(transaction, self._key.secret)
-            raw = "0x" + signed.raw_transaction.hex()
-            transaction_hash = await self._rpc.ask("eth_sendRawTransaction", raw)
+            signed = signed_transaction(transaction, self._key)
+            transaction_hash = await self._rpc.ask("eth_sendRawTransaction", signed.raw)
             self._nonce += 1
             receipt = await self._receipt(transaction_hash)
         except NO_ANSWER as error:
@@ -220,6 +236,20 @@ class Sender:
         except NO_ANSWER as error:
             return ChainUnreachable(f"a transaction to {contract.name} reverted: {error}")
         return Refused(f"a transaction to {contract.name} reverted", reason="reverted")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction as it is sent, and the hash by which the chain knows it; both hex text."""
+
+    raw: str
+    hash: str
+
+
+def signed_transaction(transaction: Mapping[str, Any], key: Key) -> SignedTransaction:
+    """A transaction signed by a key: the same transaction always gives the same bytes."""
+    signed = Account.sign_transaction(dict(transaction), key.secret)
+    return SignedTransaction("0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex())
 
 
 def number(value: int | str) -> int:
