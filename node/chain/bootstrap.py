@@ -27,6 +27,9 @@ RECOVERY_DELAY_S: Final = 7 * 86400
 
 NO_DEADLINE_S: Final = 2**64 - 1
 
+GAS_PER_WIRING: Final = 400_000
+"""A limit: the functions of one role, or one grant."""
+
 
 class Role(IntEnum):
     """Who may do what, with the numbers that the access manager knows them by."""
@@ -108,19 +111,28 @@ async def deploy(
     deployment = Deployment(
         access, registry, credit, market, records, rules.slot_s, created_in_block
     )
-    for name, roles in ROLE_FUNCTIONS.items():
-        functions = contract(name).functions
-        for role, names in roles.items():
-            selectors = [functions[function].selector for function in names]
-            await administrator.send(
-                access,
-                ACCESS,
-                "setTargetFunctionRole",
-                deployment.address_of(name),
-                selectors,
-                int(role),
-            )
+    wiring = [
+        ACCESS.call(
+            "setTargetFunctionRole",
+            deployment.address_of(name),
+            [contract(name).functions[function].selector for function in names],
+            int(role),
+        )
+        for name, roles in ROLE_FUNCTIONS.items()
+        for role, names in roles.items()
+    ]
+    # One transaction: on a chain of five seconds a block, each costs some.
+    await administrator.send(access, ACCESS, "multicall", wiring, gas=GAS_PER_WIRING * len(wiring))
     return deployment
+
+
+async def grant_all(
+    administrator: Sender, deployment: Deployment, grants: Sequence[tuple[Role, str, int]]
+) -> None:
+    """Give several roles in one transaction: each with its account and its public delay in s."""
+    calls = [ACCESS.call("grantRole", int(role), account, delay) for role, account, delay in grants]
+    gas = GAS_PER_WIRING * len(calls)
+    await administrator.send(deployment.access, ACCESS, "multicall", calls, gas=gas)
 
 
 async def grant(

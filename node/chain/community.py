@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
+from node.chain.network.record import GAS_PRICE_WEI
 from node.chain.rpc import NO_ANSWER, Rpc
 from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
 
@@ -44,11 +45,6 @@ CONTRACTS: Final = (
     "EnergyMarket",
     "RecordBook",
 )
-
-GAS_PRICE_WEI: Final = 10**9
-"""What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
-full, by an eighth a block: this is reached after minutes of full blocks. Gas has no worth here; the
-operator gives it to relayers and households when it admits them."""
 
 MAX_FILE_BYTES: Final = 2**16
 MAX_NAME: Final = 80

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "balance": CommandEntry(
         "node.cli.inspect:balance", "Show what credit households have, and where it came from."
     ),
+    "chain": CommandEntry("node.cli.chain:chain", "Found a community's chain, and look after it."),
     "completion": CommandEntry(
         "node.cli.completion:completion", "Print the completion script of a shell."
     ),

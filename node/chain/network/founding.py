@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from node.chain.bootstrap import Deployment, Role, deploy, grant
+from node.chain.bootstrap import Deployment, Role, deploy, grant_all
 from node.chain.community import CONTRACTS, GAS_PRICE_WEI, Community, code_hash_at, genesis_hash_of
 from node.chain.keys import Key
 from node.chain.network.record import Network
@@ -45,11 +45,10 @@ async def found_community(
         )
     sender = Sender(rpc, operator, gas_price=GAS_PRICE_WEI)
     deployment = await deploy(rpc, sender, rules)
-    for role in OPERATOR_ROLES:
-        delay_s = GOVERNANCE_DELAY_S if role is Role.GOVERNANCE else 0
-        await grant(sender, deployment, role, operator.address, delay_s=delay_s)
-    for role, account in (grants or {}).items():
-        await grant(sender, deployment, role, account)
+    delays_s = {Role.GOVERNANCE: GOVERNANCE_DELAY_S}
+    own = [(role, operator.address, delays_s.get(role, 0)) for role in OPERATOR_ROLES]
+    others = [(role, account, 0) for role, account in (grants or {}).items()]
+    await grant_all(sender, deployment, own + others)
     contracts = _addresses(deployment)
     await verify_release(rpc, contracts)
     return Community(

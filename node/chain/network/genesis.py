@@ -13,8 +13,8 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
+from node.chain.network.asking import number
 from node.chain.network.record import Network
-from node.chain.rpc import number
 
 __all__ = [
     "GAS_LIMIT",

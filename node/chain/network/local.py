@@ -19,12 +19,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from node.chain.network import besu, geth
-from node.chain.network.asking import ask
+from node.chain.network.asking import ask, number
 from node.chain.network.layout import peer_files
 from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
 from node.chain.network.record import Network, Peer, load_network
 from node.chain.network.unsticking import Heads, free_sealers, heads_of
-from node.chain.rpc import number
 from node.clock import wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 
@@ -90,7 +89,8 @@ class LocalNetwork:
         except BaseException:
             await self.stop()
             raise
-        write_endpoints(self.folder, self.endpoints(), supervisor=os.getpid())
+        members = {peer.name: self.rpc_url(peer.number) for peer in self.network.rpc_nodes}
+        write_endpoints(self.folder, self.endpoints(), members, supervisor=os.getpid())
         if self._frees_sealers:
             self._watch = asyncio.create_task(self._free_when_stuck(), name="free-sealers")
 

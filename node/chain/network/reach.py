@@ -35,11 +35,18 @@ class Reach:
         return {**self.members, **self.own}
 
 
-def write_endpoints(folder: Path, endpoints: Mapping[str, Path | str], *, supervisor: int) -> None:
+def write_endpoints(
+    folder: Path,
+    endpoints: Mapping[str, Path | str],
+    members: Mapping[str, str],
+    *,
+    supervisor: int,
+) -> None:
     """Tell other programs of this user where a trial's nodes are asked."""
     document = {
         "supervisor": supervisor,
         "endpoints": {name: str(endpoint) for name, endpoint in endpoints.items()},
+        "members": dict(members),
     }
     (folder / "run" / ENDPOINTS_FILE).write_text(json.dumps(document) + "\n")
 
@@ -50,13 +57,14 @@ def reach_of(folder: Path, network: Network) -> Reach:
         document = json.loads((folder / "run" / ENDPOINTS_FILE).read_text())
         supervisor = int(document["supervisor"])
         endpoints = {str(name): str(value) for name, value in document["endpoints"].items()}
+        members = {str(name): str(url) for name, url in document["members"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return _on_machines(folder, network)
     own = {
         name: value if value.startswith("http") else Path(value)
         for name, value in endpoints.items()
     }
-    return Reach(own, {}, supervisor if _is_alive(supervisor) else None)
+    return Reach(own, members, supervisor if _is_alive(supervisor) else None)
 
 
 def _on_machines(folder: Path, network: Network) -> Reach:

@@ -15,11 +15,16 @@ from typing import Any, Final
 
 from node.errors import ConfigurationError
 
-__all__ = ["Network", "Peer", "load_network", "network_text", "quorum"]
+__all__ = ["GAS_PRICE_WEI", "Network", "Peer", "load_network", "network_text", "quorum"]
 
 FILE: Final = "network.toml"
 MAX_FILE_BYTES: Final = 2**18
 MAX_PEERS: Final = 64
+
+GAS_PRICE_WEI: Final = 10**9
+"""What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
+full, by an eighth a block: this is reached after minutes of full blocks. Gas has no worth here; the
+operator gives it to relayers and households when it admits them."""
 
 _HEADING: Final = """\
 # The machines of a community's chain, as 'daisee chain init' made them. Nothing here is secret.

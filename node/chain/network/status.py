@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from node.chain.community import GAS_PRICE_WEI
-from node.chain.network.asking import ask
+from node.chain.network.asking import ask, number
 from node.chain.network.genesis import qbft_validators, sealer_of
 from node.chain.network.reach import Reach
-from node.chain.network.record import Network, Peer, quorum
-from node.chain.rpc import number
+from node.chain.network.record import GAS_PRICE_WEI, Network, Peer, quorum
 from node.clock import Clock
 from node.errors import ChainUnreachable, Refused
 
@@ -159,9 +157,8 @@ def margin_words(total: int, needed: int, margin: int, *, stopped: bool) -> str:
         )
     if margin <= 0:
         return "one more failure stops the chain"
-    words = {1: "one validator", 2: "two validators", 3: "three validators"}
-    may = words.get(margin, f"{margin} validators")
-    return f"{may} may fail before one more failure stops the chain"
+    words = {1: "two", 2: "three", 3: "four"}
+    return f"{words.get(margin, margin + 1)} more failures stop the chain"
 
 
 def _sealers(

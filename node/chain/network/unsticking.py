@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from node.chain.network.asking import ask
+from node.chain.network.asking import ask, number
 from node.chain.network.record import Network
-from node.chain.rpc import number
 from node.errors import ChainUnreachable, Refused
 
 __all__ = ["Head", "Heads", "free_sealers", "heads_of"]

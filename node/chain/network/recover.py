@@ -1,0 +1,154 @@
+"""Bringing a chain back that makes no blocks.
+
+QBFT's validators double the time of a round whenever one fails: after an hour without a quorum they
+may wait another hour, though all are back. Stopping them all and starting them together begins with
+round 0. Clique has no rounds, but its sealers can come to wait for each other; then the lighter
+branches step back (see ``unsticking``), and only if that helps nothing are all restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from node.chain.network.asking import ask, number
+from node.chain.network.reach import Reach
+from node.chain.network.record import Network, Peer
+from node.chain.network.units import unit_name
+from node.chain.network.unsticking import free_sealers, heads_of
+from node.clock import wall_seconds
+from node.errors import ChainUnreachable, Refused
+
+__all__ = ["Restart", "free_if_stuck", "restart_plan", "restart_together", "until_next_block"]
+
+COMMAND_WITHIN_S: Final = 180.0
+PAUSE_S: Final = 0.5
+LEAST_LOOK_S: Final = 8.0
+LOOK_PERIODS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What a coordinated restart runs: all of ``stops`` at once, and when they are done ``starts``.
+
+    With a supervisor (a trial on this machine) there is one signal to it instead.
+    """
+
+    stops: tuple[tuple[str, ...], ...]
+    starts: tuple[tuple[str, ...], ...]
+    supervisor: int | None = None
+
+    def lines(self) -> list[str]:
+        """As a person would type it."""
+        if self.supervisor is not None:
+            return [f"kill -HUP {self.supervisor}"]
+        return [shlex.join(command) for command in (*self.stops, *self.starts)]
+
+
+def restart_plan(network: Network, reach: Reach) -> Restart:
+    """How to restart all validators: here by systemd, on other machines through ssh."""
+    if reach.supervisor is not None:
+        return Restart((), (), reach.supervisor)
+    return Restart(
+        tuple(_command(peer, "stop") for peer in network.validators),
+        tuple(_command(peer, "start") for peer in network.validators),
+    )
+
+
+async def restart_together(plan: Restart) -> None:
+    """Do it. Raises Refused when a command fails; the starts are run all the same."""
+    if plan.supervisor is not None:
+        os.kill(plan.supervisor, signal.SIGHUP)
+        return
+    failed = await _run_all(plan.stops)
+    failed += await _run_all(plan.starts)
+    if failed:
+        raise Refused(
+            f"a command failed: {failed[0]}",
+            reason="command_failed",
+            next_step="run what --dry-run prints on the machines themselves",
+        )
+
+
+async def free_if_stuck(network: Network, reach: Reach) -> bool:
+    """Whether sealers waited for each other and were freed. Takes a look of some seconds.
+
+    Does nothing unless as many validators as a block needs can be asked from here.
+    """
+    names = {peer.name for peer in network.validators}
+    endpoints = {name: place for name, place in reach.own.items() if name in names}
+    if network.engine != "geth":
+        return False
+    before = await heads_of(endpoints)
+    if len(before.of) < network.needed:
+        return False
+    await asyncio.sleep(max(LEAST_LOOK_S, LOOK_PERIODS * network.period_s))
+    after = await heads_of(endpoints)
+    if after.numbers() != before.numbers():
+        return False
+    return await free_sealers(network, endpoints)
+
+
+async def until_next_block(reach: Reach, above: int, *, within_s: float) -> int:
+    """Wait until any node has a block above a height; returns it. Raises ChainUnreachable."""
+    deadline_s = wall_seconds() + within_s
+    while wall_seconds() < deadline_s:
+        for endpoint in reach.all().values():
+            with contextlib.suppress(ChainUnreachable, Refused):
+                head = number(await ask(endpoint, "eth_blockNumber"))
+                if head > above:
+                    return head
+        await asyncio.sleep(PAUSE_S)
+    raise ChainUnreachable(
+        f"no block above {above} within {within_s:.0f} s",
+        next_step="'daisee chain status' tells which validators are missing",
+    )
+
+
+def _command(peer: Peer, verb: str) -> tuple[str, ...]:
+    command = ("sudo", "systemctl", verb, unit_name(peer))
+    return command if _is_here(peer.host) else ("ssh", "-o", "BatchMode=yes", peer.host, *command)
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
+async def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
+    """Run commands side by side; those that failed, with what they said."""
+    said = await asyncio.gather(*(_run(command) for command in commands))
+    return [line for line in said if line]
+
+
+async def _run(command: Sequence[str]) -> str:
+    shown = shlex.join(command)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        )
+    except OSError as error:
+        return f"{shown}: {error.strerror}"
+    try:
+        _, complaint = await asyncio.wait_for(process.communicate(), COMMAND_WITHIN_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"{shown}: not done after {COMMAND_WITHIN_S:.0f} s"
+    if process.returncode == 0:
+        return ""
+    return f"{shown}: {complaint.decode(errors='replace').strip()}"

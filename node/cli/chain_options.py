@@ -1,0 +1,114 @@
+"""Options and questions that the commands of ``daisee chain`` share."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from node.model import MarketRules, PriceGrid
+
+__all__ = ["FOLDER", "ask_once", "folder_argument", "market_options", "rules_from", "yes_option"]
+
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def folder_argument(command: _F) -> _F:
+    """The folder that ``daisee chain init`` made."""
+    return click.argument("folder", type=FOLDER)(command)
+
+
+def yes_option(command: _F) -> _F:
+    """For scripts: the effect is known."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def ask_once(effects: Iterable[str], *, yes: bool) -> None:
+    """Say what will change, and ask. Without a terminal, nothing is done unless --yes was said.
+
+    Raises click.UsageError, or click.Abort when the answer is no.
+    """
+    for line in effects:
+        click.echo(line, err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "This asks before it changes anything; without a terminal, say --yes."
+        )
+    click.confirm("Do it?", abort=True, err=True)
+
+
+def market_options(command: _F) -> _F:
+    """The rules that a market starts with, in the units of the contracts."""
+    options = (
+        click.option(
+            "--slot",
+            "slot_s",
+            default=900,
+            show_default=True,
+            metavar="S",
+            help="Length of a slot.",
+        ),
+        click.option(
+            "--gate",
+            "gate_s",
+            default=None,
+            type=int,
+            metavar="S",
+            help="How long a slot's orders are taken.  [default: a third of the slot]",
+        ),
+        click.option(
+            "--floor",
+            default=4_000,
+            show_default=True,
+            metavar="UNITS",
+            help="Lowest price, per Wh; 1000 are 1 cent per kWh.",
+        ),
+        click.option(
+            "--tick", default=100, show_default=True, metavar="UNITS", help="Step between prices."
+        ),
+        click.option("--ticks", default=224, show_default=True, help="How many prices there are."),
+        click.option(
+            "--network-fee",
+            default=0,
+            show_default=True,
+            metavar="UNITS",
+            help="Fee per Wh traded.",
+        ),
+        click.option("--fee-recipient", default="", metavar="ADDRESS", help="Who gets the fee."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def rules_from(
+    *,
+    slot_s: int,
+    gate_s: int | None,
+    floor: int,
+    tick: int,
+    ticks: int,
+    network_fee: int,
+    fee_recipient: str,
+) -> MarketRules:
+    """The rules that the options say. Raises click.BadParameter."""
+    if fee_recipient and not _ADDRESS.fullmatch(fee_recipient):
+        raise click.BadParameter(f"{fee_recipient!r} is no address.", param_hint="--fee-recipient")
+    if network_fee and not fee_recipient:
+        raise click.BadParameter("a fee needs somebody who gets it.", param_hint="--fee-recipient")
+    try:
+        grid = PriceGrid(floor, tick, ticks)
+        gate = max(slot_s // 3, 1) if gate_s is None else gate_s
+        return MarketRules(slot_s, 0, gate, grid, network_fee, fee_recipient)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
