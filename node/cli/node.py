@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 
 from node.cli.config import config_options, settings_of
+from node.cli.node_confirm import confirm
 from node.cli.output import (
     Column,
     energy_text,
@@ -85,6 +86,9 @@ def status(*, config_file: Path | None, changes: tuple[str, ...], as_json: bool)
         _say_status(config, document, is_running=is_running)
     if not is_running:
         raise click.exceptions.Exit(4)
+
+
+node.add_command(confirm)
 
 
 def _from_page(config: NodeConfig) -> Document | None:

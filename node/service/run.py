@@ -33,11 +33,12 @@ from node.clock import Clock
 from node.config import NodeConfig, refuse_open_secrets
 from node.daemon import HouseholdNode
 from node.errors import ConfigurationError, DaiseeError, Transient
-from node.meter.live import LiveMeter
+from node.meter.live import STATE_KEY, LiveMeter
 from node.meter.sources import connect_for
 from node.model import Household
 from node.ports import IntentState, Market, OrderSigner
 from node.publish.status_http import serve_status
+from node.service.confirming import heed
 from node.service.instance import only_instance
 from node.service.market import HouseholdKey, LateMarket, Limits
 from node.service.notify import Notifier
@@ -53,7 +54,6 @@ __all__ = ["run_service"]
 log = logging.getLogger("daisee.service")
 
 EVIDENCE_KEY_BYTES: Final = 32
-METER_SOURCE: Final = "meter"
 
 FIRST_PAUSE_S: Final = 5
 LONGEST_PAUSE_S: Final = 300
@@ -127,7 +127,7 @@ class Service:
             connect_for(settings, clock),
             clock,
             settings=settings,
-            state=storage.meter_state(METER_SOURCE),
+            state=storage.meter_state(STATE_KEY),
         )
         household = config.household
         self._node = HouseholdNode(
@@ -162,6 +162,7 @@ class Service:
                     group.create_task(self._node.run(), name="node"),
                     group.create_task(self._boundary("page", lambda: self._page(page_is_up))),
                     group.create_task(self._boundary("upkeep", self._upkeep.run)),
+                    group.create_task(self._boundary("confirming", self._heed)),
                     group.create_task(self._watchdog(), name="watchdog"),
                 ]
                 if self._config.publish is not None:
@@ -242,6 +243,9 @@ class Service:
                 await asyncio.Event().wait()
         finally:
             is_up.set()
+
+    async def _heed(self) -> None:
+        await heed(self._config.storage.database, self._meter)
 
     async def _publish(self) -> None:
         broker = broker_of(self._config)

@@ -72,6 +72,11 @@ class FedLine:
             self._ends = None
         self.path.unlink()
 
+    def replace_meter(self, meter_id: str) -> None:
+        """Another meter in the old one's place, with registers of its own."""
+        with self._lock:
+            self._meter = StandardMeter(at_s=self._meter.at_s, export_wh=777_000, meter_id=meter_id)
+
     def close(self) -> None:
         """The end of the meter."""
         self._stop.set()
@@ -91,9 +96,9 @@ class FedLine:
         while not self._stop.wait(self._pause_s):
             now_s = SystemClock().now_s()
             passed_s = max(now_s - self._meter.at_s, 0)
-            self._meter = self._meter.used(2 * passed_s, passed_s, passed_s)
-            frame = self._meter.frame()
             with self._lock:
+                self._meter = self._meter.used(2 * passed_s, passed_s, passed_s)
+                frame = self._meter.frame()
                 if self._ends is not None:
                     with suppress(BlockingIOError):  # nobody reads: lost, as on a real line
                         os.write(self._ends[0], frame)

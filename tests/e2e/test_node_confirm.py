@@ -1,0 +1,97 @@
+"""The owner confirms what a node never decides by itself: that its meter was replaced."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.store import NodeDatabase
+from tests.support.node_process import (
+    FedLine,
+    NodeFolder,
+    fed_line,
+    free_port,
+    node_process,
+    wait_for,
+)
+from tests.support.shared import CHECKOUT
+
+NEW_METER = "041876013514"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> NodeFolder:
+    return NodeFolder(tmp_path, metrics_port=free_port())
+
+
+@pytest.fixture
+def line(home: NodeFolder) -> Iterator[FedLine]:
+    with fed_line(home.port, frames_per_s=8.0) as line:
+        yield line
+
+
+def confirm(home: NodeFolder, what: str, *more: str) -> subprocess.CompletedProcess[str]:
+    arguments = ("node", "confirm", what, "--config", str(home.write()), *more)
+    return subprocess.run(
+        [sys.executable, "-m", "node.cli.main", *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def slots(home: NodeFolder) -> int:
+    with NodeDatabase.open_read_only(home.database) as storage:
+        return storage.totals().slots
+
+
+def meters(home: NodeFolder) -> list[str]:
+    """Whose readings closed slots, in order."""
+    with NodeDatabase.open_read_only(home.database) as storage:
+        return list(dict.fromkeys(r.meter_id for r in storage.last_readings(10_000)))
+
+
+def test_a_replaced_meter_is_counted_once_its_owner_says_so(
+    home: NodeFolder, line: FedLine
+) -> None:
+    with node_process(home.write()) as node:
+        node.hear("READY=1")
+        wait_for(lambda: home.database.exists() and slots(home) >= 2)
+        nothing = confirm(home, "swap", "--yes")
+        assert (nothing.returncode, nothing.stdout) == (6, "")
+        assert "there is no swap to confirm" in nothing.stderr
+        line.replace_meter(NEW_METER)
+        wait_for(lambda: "speaks where meter" in node.text(), 60)
+        assert len(meters(home)) == 1
+        asked = confirm(home, "swap")
+        assert asked.returncode != 0, "nobody was there to say yes"
+        done = confirm(home, "swap", "--yes", "--json")
+        assert (done.returncode, json.loads(done.stdout)) == (0, {"confirmed": "swap"})
+        before = slots(home)
+        wait_for(lambda: slots(home) > before + 2, 60)
+        assert node.stop()[0] == 0
+    assert meters(home)[-1] == NEW_METER
+    with NodeDatabase.open_read_only(home.database) as storage:
+        readings = storage.last_readings(10_000)
+        totals = storage.totals()
+        # Counted totals go on across the swap: the new meter's 777 kWh are nobody's import.
+        assert totals.export_wh == readings[-1].export_wh - readings[0].export_wh < 100_000
+        assert totals.import_wh == readings[-1].import_wh - readings[0].import_wh < 100_000
+
+
+def test_without_a_node_nothing_is_confirmed_and_nothing_is_left(home: NodeFolder) -> None:
+    config = home.write()
+    missing = confirm(home, "restart", "--yes")
+    assert (missing.returncode, "no node has run" in missing.stderr) == (3, True)
+    NodeDatabase.open(home.database).close()
+    silent = confirm(home, "restart", "--yes")
+    assert (silent.returncode, "nothing was confirmed" in silent.stderr) == (4, True)
+    assert {path.name for path in home.folder.iterdir()} <= {config.name, "node.db"}
