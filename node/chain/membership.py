@@ -1,0 +1,347 @@
+"""Members on the chain: admitting and stopping them, changing their keys, paying their gas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from node.chain.bootstrap import ACCESS, CREDIT, REGISTRY, Role
+from node.chain.client import MARKET
+from node.chain.community import Community
+from node.chain.join_requests import JoinRequest
+from node.chain.joining import number_of
+from node.chain.keys import Key, name_signer_hash, registry_domain
+from node.chain.rpc import Receipt, Rpc, Sender
+from node.errors import Refused
+from node.model import MAX_ENERGY_WH, Side
+
+__all__ = [
+    "GAS_WEI",
+    "TOP_UP_BELOW_WEI",
+    "Admission",
+    "Member",
+    "Standing",
+    "Terms",
+    "admit_household",
+    "member",
+    "name_signer",
+    "plan_admission",
+    "reinstate",
+    "require_known",
+    "require_roles",
+    "revoke_signer",
+    "suspend",
+    "top_up",
+]
+
+GAS_WEI: Final = 10**18
+"""What a household's signer gets: some thousand orders' worth, should the relay ever fail it."""
+
+TOP_UP_BELOW_WEI: Final = 2 * 10**17
+
+NAMING_VALID_S: Final = 3_600
+"""How long the owner's signature for a new signer counts: it is sent at once."""
+
+_NOBODY: Final = "0x" + "00" * 20
+
+
+class Standing(IntEnum):
+    """Whether a household may order, with the numbers of the registry."""
+
+    UNKNOWN = 0
+    SUSPENDED = 1
+    NO_SIGNER = 2
+    GOOD = 3
+
+    @property
+    def word(self) -> str:
+        """As outputs write it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A household as the chain has it. ``signer`` is empty where none is named."""
+
+    number: int
+    owner: str
+    signer: str
+    standing: Standing
+    import_limit_wh: int
+    export_limit_wh: int
+    supplier: int
+    balance_units: int
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an approval grants: limits of one order, the supplier, credit, and gas."""
+
+    import_limit_wh: int
+    export_limit_wh: int
+    supplier: int = 1
+    credit_units: int = 0
+    gas_wei: int = GAS_WEI
+
+    def __post_init__(self) -> None:
+        for limit_wh in (self.import_limit_wh, self.export_limit_wh):
+            if not 0 <= limit_wh <= MAX_ENERGY_WH:
+                raise ValueError(f"a limit of {limit_wh} Wh is not in 0..{MAX_ENERGY_WH}")
+        if self.credit_units < 0 or self.gas_wei < 0:
+            raise ValueError("nothing can be taken from a household")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is still to be done for a household to trade. ``number`` is 0 before it has one."""
+
+    request: JoinRequest
+    terms: Terms
+    number: int
+    credit_units: int
+    gas_wei: int
+    names_signer: bool
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to do."""
+        return bool(self.number) and not (self.credit_units or self.gas_wei or self.names_signer)
+
+
+async def member(rpc: Rpc, community: Community, household: int) -> Member:
+    """A household as it stands. Raises Refused when the number was never given out."""
+    registry, market = community.contracts["HouseholdRegistry"], community.market
+    owner = await rpc.call(registry, REGISTRY, "ownerOf", household)
+    standing, signer, _ = await rpc.call(registry, REGISTRY, "standingOf", household, int(Side.BID))
+    imports, exports = await rpc.call(registry, REGISTRY, "limitsOf", household)
+    supplier = await rpc.call(registry, REGISTRY, "supplierOf", household)
+    balance = await rpc.call(market, MARKET, "balanceOf", household)
+    named = signer != _NOBODY
+    return Member(
+        number=household,
+        owner=rpc.w3.to_checksum_address(owner),
+        signer=rpc.w3.to_checksum_address(signer) if named else "",
+        standing=Standing(standing),
+        import_limit_wh=imports,
+        export_limit_wh=exports,
+        supplier=supplier,
+        balance_units=balance,
+        gas_wei=await rpc.balance_wei(signer) if named else 0,
+    )
+
+
+async def require_known(rpc: Rpc, community: Community, household: int) -> Member:
+    """The same, refused in words a person understands when there is no such household."""
+    given = int(await rpc.call(community.contracts["HouseholdRegistry"], REGISTRY, "households"))
+    if not 0 < household <= given:
+        raise Refused(
+            f"there is no household {household}: the registry has given out"
+            f" {given or 'no'} number{'' if given == 1 else 's'}",
+            reason="unknown_household",
+            next_step="'daisee member list' shows who there is",
+        )
+    return await member(rpc, community, household)
+
+
+async def require_roles(
+    rpc: Rpc, community: Community, account: str, roles: Sequence[Role]
+) -> None:
+    """Check before anything is sent that an account may do what it is about to do.
+
+    Raises Refused: ``not_operator`` when it lacks a role, ``role_delayed`` when everything that it
+    does with the role has to be announced first.
+    """
+    access = community.contracts["AccessManager"]
+    for role in roles:
+        has_it, delay_s = await rpc.call(access, ACCESS, "hasRole", int(role), account)
+        what = role.name.lower().replace("_", " ")
+        if not has_it:
+            raise Refused(
+                f"{account} is no {what} of {community.name}",
+                reason="not_operator",
+                next_step=f"use a key that has the role, or have it granted the role of {what}",
+            )
+        if delay_s:
+            raise Refused(
+                f"what {account} does as {what} has a public delay of {delay_s} s",
+                reason="role_delayed",
+                next_step="schedule it in the access manager, or use a key without a delay",
+            )
+
+
+async def plan_admission(
+    rpc: Rpc, community: Community, request: JoinRequest, terms: Terms, now_s: int
+) -> Admission:
+    """What an approval would change, as of now: an approval that was interrupted goes on where it
+    stopped, and one that was complete changes nothing.
+
+    Raises Refused: ``wrong_community``, or ``out_of_date`` when the owner's signatures count no
+    more.
+    """
+    registry = community.contracts["HouseholdRegistry"]
+    agreed = (community.chain_id, registry.lower())
+    if (request.chain_id, request.registry.lower()) != agreed:
+        raise Refused(
+            f"the request is for chain {request.chain_id} and the registry {request.registry},"
+            f" not for {community.name}",
+            reason="wrong_community",
+            next_step="check --network; the household may have an invite of another community",
+        )
+    number = await number_of(rpc, community, request)
+    found = await member(rpc, community, number) if number else None
+    names_signer = found is None or found.signer.lower() != request.signer.lower()
+    if names_signer:
+        next_number = int(await rpc.call(registry, REGISTRY, "households")) + 1
+        await _refuse_out_of_date(rpc, registry, request, number or next_number, now_s)
+    # Only a household with a signer can have spent: one without has all that it was ever given.
+    had_units = found.balance_units if found else 0
+    missing_units = max(terms.credit_units - had_units, 0) if names_signer else 0
+    has_wei = await rpc.balance_wei(request.signer)
+    return Admission(
+        request=request,
+        terms=terms,
+        number=number,
+        credit_units=missing_units,
+        gas_wei=max(terms.gas_wei - has_wei, 0) if names_signer else 0,
+        names_signer=names_signer,
+    )
+
+
+async def admit_household(
+    rpc: Rpc, operator: Sender, community: Community, admission: Admission
+) -> Member:
+    """Do what an admission still lacks. The signer is named last: from that block on the household
+    trades, with its credit and its gas in place."""
+    registry, request, terms = (
+        community.contracts["HouseholdRegistry"],
+        admission.request,
+        admission.terms,
+    )
+    number = admission.number
+    if not number:
+        limits_wh = (terms.import_limit_wh, terms.export_limit_wh)
+        await operator.send(registry, REGISTRY, "admit", request.owner, *limits_wh, terms.supplier)
+        number = await number_of(rpc, community, request)
+        if not number:
+            raise Refused(
+                "others were admitted at the same moment, and the number that this household got"
+                " is none that its owner signed for",
+                reason="out_of_date",
+                next_step="suspend the newest household of this owner, and ask for a new request",
+            )
+    if admission.credit_units:
+        await _give_credit(operator, community, number, admission.credit_units)
+    if admission.gas_wei:
+        await operator.pay(request.signer, admission.gas_wei)
+    if admission.names_signer:
+        await operator.send(
+            registry,
+            REGISTRY,
+            "nameSignerFor",
+            number,
+            request.signer,
+            request.deadline_s,
+            request.naming_for(number),
+        )
+    return await member(rpc, community, number)
+
+
+async def suspend(operator: Sender, community: Community, household: int) -> Receipt:
+    """Refuse a household's new orders from the next block on."""
+    return await _by_operator(operator, community, "suspend", household)
+
+
+async def reinstate(operator: Sender, community: Community, household: int) -> Receipt:
+    """Take a suspended household's orders again."""
+    return await _by_operator(operator, community, "reinstate", household)
+
+
+async def revoke_signer(operator: Sender, community: Community, household: int) -> Receipt:
+    """Stop a household's signing key; only its owner can name the next."""
+    return await _by_operator(operator, community, "revokeSigner", household)
+
+
+async def name_signer(
+    rpc: Rpc,
+    carrier: Sender,
+    community: Community,
+    owner: Key,
+    *,
+    household: int,
+    signer: str,
+    now_s: int,
+) -> Receipt:
+    """Name a household's signer with its owner's signature, in a transaction that anybody pays.
+
+    Raises Refused (``not_owner``) when the key is not the owner's.
+    """
+    registry = community.contracts["HouseholdRegistry"]
+    found = await require_known(rpc, community, household)
+    if found.owner.lower() != owner.address.lower():
+        raise Refused(
+            f"{owner.address} does not own household {household}, {found.owner} does",
+            reason="not_owner",
+            next_step="give the owner's keystore: --owner-keystore and --owner-password-file",
+        )
+    deadline_s = now_s + NAMING_VALID_S
+    nonce = int(await rpc.call(registry, REGISTRY, "signerNonce", household))
+    digest = registry_domain(rpc.chain_id, registry).digest(
+        name_signer_hash(household, signer, nonce, deadline_s)
+    )
+    signature = owner.sign_recoverable(digest)
+    arguments = (household, signer, deadline_s, signature)
+    return await carrier.send(registry, REGISTRY, "nameSignerFor", *arguments)
+
+
+async def top_up(
+    rpc: Rpc,
+    relayer: Sender,
+    accounts: Iterable[str],
+    threshold_wei: int = TOP_UP_BELOW_WEI,
+    amount_wei: int = GAS_WEI,
+) -> list[str]:
+    """Give gas money to the accounts that have less than a threshold; returns which.
+
+    Each of them is given it once, however often it is named. Raises ChainUnreachable when the
+    relayer's own account does not suffice: then the accounts before it have theirs.
+    """
+    given: list[str] = []
+    for account in dict.fromkeys(account.lower() for account in accounts):
+        if await rpc.balance_wei(account) < threshold_wei:
+            await relayer.pay(account, amount_wei)
+            given.append(account)
+    return given
+
+
+async def _give_credit(
+    treasurer: Sender, community: Community, household: int, amount_units: int
+) -> None:
+    credit, market = community.contracts["SettlementCredit"], community.market
+    await treasurer.send(credit, CREDIT, "issue", treasurer.address, amount_units)
+    await treasurer.send(credit, CREDIT, "approve", market, amount_units)
+    await treasurer.send(market, MARKET, "deposit", household, amount_units)
+
+
+async def _by_operator(
+    operator: Sender, community: Community, function: str, household: int
+) -> Receipt:
+    registry = community.contracts["HouseholdRegistry"]
+    return await operator.send(registry, REGISTRY, function, household)
+
+
+async def _refuse_out_of_date(
+    rpc: Rpc, registry: str, request: JoinRequest, household: int, now_s: int
+) -> None:
+    """An owner's signatures count for their numbers, until their deadline, until the first of them
+    is used or the operator revokes."""
+    nonce = int(await rpc.call(registry, REGISTRY, "signerNonce", household))
+    if household in request.numbers and now_s < request.deadline_s and nonce == 0:
+        return
+    raise Refused(
+        "the request is out of date: its owner's signatures do not count any more",
+        reason="out_of_date",
+        next_step="ask the household to run 'daisee join' again, and for the new request",
+    )
