@@ -274,7 +274,8 @@ def _shown_speaking(case: Case, settings: MeterSettings) -> Finding:
         return error(
             "M002",
             f"{state}: the node has stopped counting until its owner says what happened",
-            "look at the meter; if it was replaced, write its number as meter_id in [meter]",
+            "look at the meter; if it was replaced, 'daisee node confirm swap', if it was reset,"
+            " 'daisee node confirm restart'",
         )
     limit_s = max(STALE_PERIODS * settings.period_s, int(LISTEN_S))
     if case.shown.get("meter_ok") is True and silent_s is not None and silent_s <= limit_s:

@@ -161,12 +161,12 @@ class MeterBook:
         if series is not None and newcomer is not None and self._awaits_swap:
             return MeterError(
                 f"meter {newcomer.meter_id} speaks where meter {series.meter_id} did",
-                next_step="confirm the swap if the meter was replaced, or connect the right one",
+                next_step="'daisee node confirm swap' if it was replaced; else connect the right one",
             )
         if series is not None and self._awaits_restart:
             return MeterError(
                 f"meter {series.meter_id}: a register goes on from another value than it had",
-                next_step="check the meter; if it was reset, confirm the restart",
+                next_step="check the meter; if it was reset, 'daisee node confirm restart'",
             )
         return None
 
