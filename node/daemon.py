@@ -33,7 +33,7 @@ from node.clock import Clock
 from node.errors import MeterError, Refused
 from node.market.orders import evidence_commitment, evidence_salt, orders_for
 from node.market.strategies import MarketView, OwnOutcome, Strategy
-from node.meter.registers import continued, energy_between
+from node.meter.registers import energy_between
 from node.model import (
     Household,
     LogPosition,
@@ -173,8 +173,7 @@ class HouseholdNode:
         before = self._last_reading
         assert before is not None, "start() comes first"
         after = await self._meter.read_at(slot_end_s(slot, self._slot_s))
-        begun = continued(before, after, self.household, self._slot_s)
-        energy = energy_between(slot, self._slot_s, begun, after)
+        energy = energy_between(slot, self._slot_s, before, after)
         with self._storage.transaction():
             self._storage.add_reading(after)
             self._storage.add_slot_energy(energy)

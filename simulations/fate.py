@@ -38,8 +38,10 @@ class Window:
 
 @dataclass(slots=True)
 class Fate:
-    """All that happens to one home, drawn before the day begins; ``happened`` counts what did."""
+    """All that happens to one home until ``to_s``, drawn before the day begins; ``happened`` counts
+    what did."""
 
+    to_s: int
     windows: Sequence[Window]
     restarts_s: list[int]
     rng: random.Random
@@ -56,7 +58,7 @@ class Fate:
                 windows.append(Window(fault, begins_s, ends_s, rng.choice(AHEAD_S)))
         restarts = sorted(rng.randrange(from_s, to_s) for _ in range(rng.randint(0, RESTARTS)))
         clocks = sum(window.fault is Fault.CLOCK_WRONG for window in windows)
-        return cls(windows, restarts, rng, Counter({Fault.CLOCK_WRONG.value: clocks}))
+        return cls(to_s, windows, restarts, rng, Counter({Fault.CLOCK_WRONG.value: clocks}))
 
     def is_on(self, fault: Fault, now_s: int) -> bool:
         """Whether something is wrong now."""
@@ -78,7 +80,8 @@ class Fate:
 
     def power_goes(self, now_s: int) -> bool:
         """Whether the power goes here; each time that it is due, at a point drawn by lot."""
-        if not self.restarts_s or now_s < self.restarts_s[0] or self.rng.random() > 0.25:
+        is_due = bool(self.restarts_s) and self.restarts_s[0] <= now_s < self.to_s
+        if not is_due or self.rng.random() > 0.25:
             return False
         self.restarts_s.pop(0)
         self.happened["power cut"] += 1

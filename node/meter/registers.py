@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from node.errors import MeterError
-from node.model import Household, Quality, RegisterReading, SlotEnergy
+from node.model import Quality, RegisterReading, SlotEnergy
 from node.slots import slot_end_s, slot_start_s
 
 
@@ -17,11 +15,13 @@ def energy_between(
     The energies of consecutive slots add up to last minus first register by construction. If
     ``before`` is from more than a tenth of a slot before the slot began, or ``after`` from more
     than that after it ended, energy of other slots is in it: the slot is marked as estimated, and
-    is not to be ordered. So it is where a reading is itself estimated, and where time went
-    backwards between the two. Raises MeterError when the readings are of two meters or a register
-    fell: rebasing on it would lose or invent energy.
+    is not to be ordered. So it is where a reading is itself estimated, where time went backwards
+    between the two, and where the meter was replaced with its owner's word, so that the totals of
+    the new one continue the old one's. Raises MeterError when the readings are of two meters
+    without that, or a register fell: rebasing on it would lose or invent energy.
     """
-    if before.meter_id != after.meter_id:
+    is_replaced = before.meter_id != after.meter_id
+    if is_replaced and after.continues != before.meter_id:
         raise MeterError(
             f"slot {slot} begins on meter {before.meter_id} and ends on meter {after.meter_id}",
             next_step="confirm the meter swap; the old meter's series closes with its last reading",
@@ -41,32 +41,10 @@ def energy_between(
     is_estimated = (
         reaches_back
         or reaches_on
+        or is_replaced
         or after.taken_at_s < before.taken_at_s
         or before.quality is Quality.ESTIMATED
         or after.quality is Quality.ESTIMATED
     )
     quality = Quality.ESTIMATED if is_estimated else Quality.METERED
     return SlotEnergy(slot, import_wh, export_wh, quality)
-
-
-def continued(
-    before: RegisterReading, after: RegisterReading, household: Household, slot_s: int
-) -> RegisterReading:
-    """``before`` as a reading of the meter that ``after`` is of.
-
-    When an owner has confirmed that the meter was replaced, its source has the totals go on from
-    the old meter's. So they have grown by no more than the household's limits allow; then the
-    reading counts for the new meter too, as an estimate: the change took its time. Otherwise it is
-    returned as it is, and no energy can be booked between the two.
-    """
-    if before.meter_id == after.meter_id:
-        return before
-    slots = max(after.taken_at_s - before.taken_at_s, 0) // slot_s + 1
-    import_wh, export_wh = after.import_wh - before.import_wh, after.export_wh - before.export_wh
-    goes_on = (
-        0 <= import_wh <= household.import_limit_wh * slots
-        and 0 <= export_wh <= household.export_limit_wh * slots
-    )
-    if not goes_on:
-        return before
-    return replace(before, meter_id=after.meter_id, quality=Quality.ESTIMATED)

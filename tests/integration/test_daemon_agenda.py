@@ -193,7 +193,7 @@ def test_a_replaced_meter_goes_on_with_its_owners_word(street: Street) -> None:
         async def read_at(self, instant_s: int) -> RegisterReading:
             reading = await super().read_at(instant_s)
             is_new = instant_s > START_S + 2_000
-            return replace(reading, meter_id="m2") if is_new else reading
+            return replace(reading, meter_id="m2", continues="m1") if is_new else reading
 
     with NodeDatabase.open(None) as storage:
         node = node_of(street, storage, meter=Replaced(street.clock, 0, 0))
@@ -290,6 +290,35 @@ def test_a_gate_that_the_chain_calls_open_is_cleared_a_little_later(street: Stre
         asyncio.run(node.run(slots=1))
         assert node.counters.slots_cleared_here == 1
         assert [cleared.slot for cleared in storage.recent_clearings(3)] == [SLOT]
+
+
+def test_what_could_not_be_sent_goes_out_a_second_later(street: Street) -> None:
+    """Not only with a quarter of the gate left."""
+    sent_at_s: list[int] = []
+    left = [2]
+
+    def fails(call: str) -> None:
+        if call == "submit" and left[0]:
+            left[0] -= 1
+            raise ChainUnreachable("connection refused")
+
+    street.after_submit = lambda _: sent_at_s.append(street.clock.now_s())
+    with NodeDatabase.open(None) as storage:
+        asyncio.run(node_of(street, storage, market=Flaky(street, before=fails)).run(slots=1))
+    assert len(sent_at_s) == 1
+    assert sent_at_s[0] <= START_S + 900 + 5
+
+
+def test_events_that_are_told_twice_count_once(street: Street) -> None:
+    class Twice(Flaky):
+        async def events_after(self, position: LogPosition, household: int) -> EventPage:
+            page = await super().events_after(position, household)
+            return EventPage([event for event in page.events for _ in range(2)], page.upto)
+
+    with NodeDatabase.open(None) as storage:
+        node = node_of(street, storage, market=Twice(street))
+        asyncio.run(node.run(slots=len(LOAD_WH)))
+        assert node.counters.orders_accepted == len(TRADED)
 
 
 # A disk that is full

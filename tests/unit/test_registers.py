@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -77,3 +78,23 @@ def test_a_swapped_meter_needs_a_person() -> None:
     with pytest.raises(MeterError, match="begins on meter m1 and ends on meter m2") as caught:
         energy_between(SLOT, 900, reading(START_S, 9, 9), reading(END_S, 100, 100, "m2"))
     assert "confirm the meter swap" in caught.value.next_step
+
+
+def test_a_meter_replaced_with_its_owners_word_goes_on_as_an_estimate() -> None:
+    new = RegisterReading("m2", END_S, 130, 60, continues="m1")
+    energy = energy_between(SLOT, 900, reading(START_S, 100, 50), new)
+    assert energy == SlotEnergy(SLOT, 30, 10, Quality.ESTIMATED)
+    with pytest.raises(MeterError, match="begins on meter m0"):
+        energy_between(SLOT, 900, reading(START_S, 100, 50, "m0"), new)
+
+
+def test_between_estimated_readings_everything_is_an_estimate() -> None:
+    for estimated in (0, 1):
+        readings = [reading(START_S, 0, 0), reading(END_S, 5, 0)]
+        readings[estimated] = replace(readings[estimated], quality=Quality.ESTIMATED)
+        assert energy_between(SLOT, 900, *readings).quality is Quality.ESTIMATED
+
+
+def test_where_time_went_backwards_energy_is_an_estimate() -> None:
+    energy = energy_between(SLOT, 900, reading(END_S + 60, 0, 0), reading(END_S, 5, 0))
+    assert (energy.import_wh, energy.quality) == (5, Quality.ESTIMATED)
