@@ -23,8 +23,10 @@ from node.cli.output import (
 )
 from node.cli.slot_view import ACCOUNTING
 from node.cli.sources import MarketPast, open_past, source_options
+from node.cli.supplier_bills import bills
 from node.cli.supplier_coefficients import coefficients
 from node.cli.supplier_keys import allocate
+from node.cli.supplier_month import month as month_command
 from node.cli.supplier_options import csv_option, month_of, month_options, one_form
 from node.cli.supplier_reconcile import reconcile_command
 from node.model import OrderAccepted
@@ -69,7 +71,9 @@ def supplier() -> None:
 
 
 supplier.add_command(allocate)
+supplier.add_command(bills)
 supplier.add_command(coefficients)
+supplier.add_command(month_command)
 supplier.add_command(reconcile_command)
 
 

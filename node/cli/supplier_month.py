@@ -1,0 +1,194 @@
+"""``daisee supplier month``: the month's round, for a timer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import click
+
+from node.billing.allocation import Key
+from node.billing.bill_making import bill_period
+from node.billing.bills import PeriodBills
+from node.billing.curve_store import CurveStore
+from node.billing.importing import read_files
+from node.billing.keys import default_dynamic, read_key
+from node.billing.monthly import Archive, Curves, MonthRun, Outcome, Stage, due_months, run_month
+from node.billing.operation import Operation
+from node.billing.operation_file import read_operation
+from node.billing.perimeter import Perimeter
+from node.billing.rows import Expectations
+from node.billing.tariffs import TariffTables, read_tariffs
+from node.billing.time_of_use import Period
+from node.cli.output import counting, example, json_option, say, say_document
+from node.cli.supplier_bills import (
+    eur_text,
+    member_curves,
+    month_period,
+    names_of,
+    perimeter_of,
+)
+from node.cli.supplier_options import FILE, month_of
+from node.clock import SystemClock
+from node.errors import Disagreement
+from node.slots import parse_iso_utc
+from node.store.curves import CurveDatabase
+
+__all__ = ["month"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    """What came in: files read, files that were new, steps that were added or corrected."""
+
+    files: int = 0
+    new: int = 0
+    added: int = 0
+    corrected: int = 0
+    refused: int = 0
+
+
+@click.command(
+    short_help="Run the month: collect, check, bill, send.",
+    epilog=example(
+        "daisee supplier month --operation street.toml --inbox inbox --curves curves.db --out bills"
+    ),
+)
+@click.option("--operation", "operation_file", type=FILE, required=True, help="Members and prices.")
+@click.option("--curves", "database", type=FILE, required=True, help="Where curves are kept.")
+@click.option("--inbox", type=FILE, metavar="DIR", help="Where the operator's files arrive.")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="Where bills lie.")
+@click.option("--month", "month_text", metavar="YYYY-MM", help="Only this one.  [default: all due]")
+@click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
+@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--at", metavar="INSTANT", help="As if it were then, such as 2025-11-02T06:00:00Z.")
+@json_option
+def month(
+    operation_file: Path,
+    database: Path,
+    inbox: Path | None,
+    out: Path,
+    month_text: str | None,
+    key_file: Path | None,
+    own: Path | None,
+    at: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Collect and store the operator's files, then check, bill and send every month that is due.
+
+    Meant for a timer: again is harmless. A month with gaps waits, and says what for; one whose
+    curves were corrected after it was billed gets a further revision and notes of what changed.
+    Ends with 7 if a month waits.
+    """
+    operation = read_operation(operation_file)
+    key = default_dynamic() if key_file is None else read_key(key_file)
+    tariffs = read_tariffs(own)
+    now_s = _now_s(at)
+    archive = Archive(out)
+    with CurveDatabase.open(database) as kept:
+        store = CurveStore(kept)
+        collected = _collect(inbox, store, operation, now_s)
+        if month_text is None:
+            periods = due_months(operation.zone, now_s, archive.periods())
+        else:
+            periods = [month_period(month_of(month_text, operation.zone.key))]
+        bill = _biller(operation, tariffs, key)
+        curves_of: Callable[[Period], Curves] = partial(member_curves, operation, store)
+        runs = [
+            run_month(period, curves_of, bill, archive, names_of(operation), now_s)
+            for period in periods
+        ]
+    for run in runs:
+        run.stages[:0] = [Stage.COLLECT, Stage.STORE]
+    if as_json:
+        say_document(_month_document(collected, runs))
+    else:
+        _say_month(collected, runs, out)
+    waiting = [str(run.period) for run in runs if run.outcome is Outcome.WAITING]
+    if waiting:
+        raise Disagreement(
+            f"{', '.join(waiting)}: not billed, see problems.txt",
+            next_step="ask the operator for what is missing; the next run bills it",
+        )
+
+
+def _biller(
+    operation: Operation, tariffs: TariffTables, key: Key
+) -> Callable[[Curves, Period], PeriodBills]:
+    def bill(curves: Curves, period: Period) -> PeriodBills:
+        return bill_period(operation, tariffs, key, curves.production, curves.consumption, period)
+
+    return bill
+
+
+def _now_s(at: str | None) -> int:
+    try:
+        return SystemClock().now_s() if at is None else parse_iso_utc(at)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--at") from error
+
+
+def _collect(inbox: Path | None, store: CurveStore, operation: Operation, now_s: int) -> _Collected:
+    """Import every file of the inbox; one that was imported before changes nothing."""
+    if inbox is None:
+        return _Collected()
+    paths = sorted(path for path in inbox.glob("*") if path.is_file())
+    expected = Expectations(operation.zone, _whole_perimeter(operation), None, None)
+    new = added = corrected = refused = 0
+    with counting("rows") as advance:
+        for path in paths:
+            for report in read_files(path, expected):
+                advance(report.rows)
+                stored = store.add(report, now_s)
+                if not stored.is_known:
+                    new += 1
+                    added += stored.added_steps
+                    corrected += sum(run.steps for run in stored.touched)
+                    refused += report.refused
+    return _Collected(len(paths), new, added, corrected, refused)
+
+
+def _whole_perimeter(operation: Operation) -> Perimeter:
+    """The members at any time."""
+    return perimeter_of(operation, Period(date(1971, 1, 1), date(2999, 1, 1), operation.zone))
+
+
+def _month_document(collected: _Collected, runs: list[MonthRun]) -> Mapping[str, object]:
+    return {
+        "files": collected.files,
+        "new_files": collected.new,
+        "added_steps": collected.added,
+        "corrected_steps": collected.corrected,
+        "refused_rows": collected.refused,
+        "months": [
+            {
+                "month": str(run.period),
+                "outcome": run.outcome.value,
+                "revision": run.revision,
+                "stages": [stage.value for stage in run.stages],
+                "problems": list(run.problems),
+                "collected_cents": run.bills.collected_cents if run.bills else None,
+            }
+            for run in runs
+        ],
+    }
+
+
+def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
+    say(
+        f"{collected.files} files, {collected.new} of them new: {collected.added} steps added,"
+        f" {collected.corrected} corrected, {collected.refused} rows refused."
+    )
+    for run in runs:
+        if run.bills is None:
+            say(f"{run.period} waits: {'; '.join(run.problems)}.")
+        else:
+            say(
+                f"{run.period} {run.outcome}, revision {run.revision}:"
+                f" {eur_text(run.bills.collected_cents)} EUR collected,"
+                f" {len(run.bills.every)} bills in {out / 'outbox'}."
+            )
