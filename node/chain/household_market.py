@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from node.chain.client import MARKET, MarketClient
-from node.chain.relay import Relay
 from node.chain.rpc import Rpc, Sender
 from node.clock import Clock
-from node.errors import ChainMismatch, Refused
+from node.errors import ChainMismatch, ChainUnreachable, Refused
 from node.model import EventPage, LogPosition, MarketRules, SignedOrder
+
+log = logging.getLogger("daisee.node")
 
 REMEMBERED: Final = 16
 """Slots whose rules, and relayed orders whose fate, are remembered."""
@@ -23,16 +25,30 @@ _WORDS: Final = {
 """The contract's errors in the words that every market uses."""
 
 
+class OrderRelay(Protocol):
+    """Somebody who carries orders for others, in this program or far away."""
+
+    async def hand_over(self, signed: SignedOrder) -> None:
+        """Give it an order. Raises Refused when it does not take it, ChainUnreachable when it does
+        not answer; whatever it says, only the chain's events tell what became of the order."""
+        ...
+
+
 class ChainMarket:
     """Implements ``node.ports.Market`` for one household.
 
     Orders go to the relay, if there is one, and otherwise to the chain from the household's own
-    account, in a batch of one: so that a refusal is an event there too. An order handed over a
-    second time goes by itself: the relay has had its chance.
+    account, in a batch of one: so that a refusal is an event there too. The relay has one chance:
+    an order that is handed over a second time goes by itself, and so does one that comes when only
+    a quarter of its gate is left.
     """
 
     def __init__(
-        self, client: MarketClient, sender: Sender, clock: Clock, relay: Relay | None = None
+        self,
+        client: MarketClient,
+        sender: Sender,
+        clock: Clock,
+        relay: OrderRelay | None = None,
     ) -> None:
         self._client = client
         self._sender = sender
@@ -54,17 +70,26 @@ class ChainMarket:
         return rules
 
     async def submit(self, signed: SignedOrder) -> None:
-        """To the relay first; without one, when it is full, or the second time, to the chain."""
-        if self._relay is not None and signed not in self._relayed:
-            try:
-                self._relay.take(signed)
-            except Refused:
-                pass  # it is full, and says to submit directly
-            else:
-                self._relayed.append(signed)
-                return
-        await self._still_on_the_agreed_chain()
-        await self._client.submit_batch(self._sender, [signed])
+        """To the relay first; to the chain without one, when it fails, or when it is late."""
+        if not await self._relays(signed):
+            await self._still_on_the_agreed_chain()
+            await self._client.submit_batch(self._sender, [signed])
+
+    async def _relays(self, signed: SignedOrder) -> bool:
+        """Whether the relay took an order along that it had not been given before."""
+        if self._relay is None or signed in self._relayed:
+            return False
+        slot = signed.order.slot
+        rules = await self.rules_at(slot)
+        if self._clock.now_s() >= rules.gate_closes_s(slot) - rules.gate_s // 4:
+            return False
+        try:
+            await self._relay.hand_over(signed)
+        except (Refused, ChainUnreachable) as why:
+            log.info("relay_passed_over slot=%d why=%r", slot, why.message)
+            return False
+        self._relayed.append(signed)
+        return True
 
     async def clear(self, slot: int) -> None:
         """Clear a slot, after asking whether it still needs that: most nodes come too late, and

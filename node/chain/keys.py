@@ -7,11 +7,18 @@ The digest is put together here word by word, because a node signs every slot an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from eth_keys.datatypes import PrivateKey
+from eth_keys.constants import SECPK1_N
+from eth_keys.datatypes import PrivateKey, Signature
+from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
-from node.model import Order
+from node.model import Order, SignedOrder
+
+COMPACT_BYTES: Final = 64
+"""Length of a compact signature."""
 
 _DOMAIN_TYPE = keccak(
     text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -87,6 +94,31 @@ class MarketSigner:
     def sign(self, order: Order) -> bytes:
         """The order's compact signature; the same order always gives the same bytes."""
         return self._key.sign_compact(keccak(self._prefix + order_hash(order)))
+
+
+class OrderReader:
+    """Tells who signed the orders of one market."""
+
+    def __init__(self, chain_id: int, market: str) -> None:
+        self._prefix = b"\x19\x01" + market_domain(chain_id, market).separator()
+
+    def signer_of(self, signed: SignedOrder) -> str | None:
+        """The address whose key made an order's signature; None if it is no signature at all.
+
+        What the contract takes for none, is none here: the upper half of the curve, a wrong length.
+        """
+        if len(signed.signature) != COMPACT_BYTES:
+            return None
+        r, rest = int.from_bytes(signed.signature[:32]), int.from_bytes(signed.signature[32:])
+        s = rest & (2**255 - 1)
+        if not 0 < r < SECPK1_N or not 0 < s <= SECPK1_N // 2:
+            return None
+        digest = keccak(self._prefix + order_hash(signed.order))
+        try:
+            key = Signature(vrs=(rest >> 255, r, s)).recover_public_key_from_msg_hash(digest)
+        except (BadSignature, ValidationError):
+            return None
+        return key.to_checksum_address()
 
 
 def market_domain(chain_id: int, market: str) -> Domain:

@@ -1,19 +1,71 @@
 """Carrying a neighbourhood's signed orders to the chain in batches.
 
 A relay can delay an order, never alter one. What it holds is bounded: a full relay refuses to take
-more, and a household then submits its order itself.
+more, and a household then submits its order itself. Nothing here is kept on disk: what a relay
+loses when it stops, households send again by themselves.
+
+``Relay`` lives inside one program, the simulator; ``Carrier`` serves a street in real time, with
+several batches on their way at once.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from node.chain.client import MAX_BATCH, MarketClient
-from node.chain.rpc import Receipt, Sender
-from node.errors import Refused
-from node.model import SignedOrder
+from web3.exceptions import Web3RPCError
+
+from node.chain.client import (
+    GAS_PER_BATCH,
+    GAS_PER_ORDER,
+    MARKET,
+    MAX_BATCH,
+    MarketClient,
+    order_argument,
+)
+from node.chain.events import LogDecoder
+from node.chain.keys import Key
+from node.chain.rpc import NO_ANSWER, Receipt, Sender, number, signed_transaction
+from node.clock import Clock
+from node.errors import ChainUnreachable, DaiseeError, Refused
+from node.model import OrderAccepted, OrderRefused, SignedOrder
+
+__all__ = ["MAX_HELD", "Carrier", "OrderId", "Relay"]
+
+log = logging.getLogger("daisee.relay")
 
 MAX_HELD: Final = 20_000
+"""Orders that wait for a batch."""
+
+MAX_KNOWN: Final = 60_000
+"""Orders that are remembered until their gate has closed: waiting, on their way, or mined."""
+
+MAX_IN_FLIGHT: Final = 16
+"""Batches that are on their way at once."""
+
+MAX_MINED: Final = 64
+"""Mined batches that are remembered, should their blocks be replaced."""
+
+STUCK_BLOCKS: Final = 3
+"""A batch that so many blocks did not take is looked after."""
+
+EVERY_S: Final = 0.5
+"""How often a relay looks; a full batch goes at once."""
+
+AGAIN_AFTER_S: Final = 1.0
+
+GAS_CANCEL: Final = 21_000
+TIP_WEI: Final = 10**9
+BASE_FEE_ROOM: Final = 4
+"""A block may cost an eighth more than the one before: this lasts for eleven full ones."""
+
+OrderId = tuple[int, int, int]
+"""Household, slot, side: what there is one order of."""
 
 
 class Relay:
@@ -27,12 +79,12 @@ class Relay:
     def take(self, signed: SignedOrder) -> None:
         """Hold an order for the next flush. Raises Refused when the relay is full."""
         if len(self._held) >= MAX_HELD:
-            raise Refused(
-                f"the relay already holds {MAX_HELD} orders",
-                reason="relay_full",
-                next_step="submit the order directly",
-            )
+            raise _full(MAX_HELD)
         self._held.append(signed)
+
+    async def hand_over(self, signed: SignedOrder) -> None:
+        """Implements ``node.chain.household_market.OrderRelay``."""
+        self.take(signed)
 
     async def flush(self) -> list[Receipt]:
         """Send what is held. An order leaves the relay only when its batch has a receipt."""
@@ -42,3 +94,286 @@ class Relay:
             receipts.append(await self._market.submit_batch(self._sender, batch))
             del self._held[: len(batch)]
         return receipts
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An order that was taken, and the gate in which it may be sent."""
+
+    signed: SignedOrder
+    opens_s: int
+    closes_s: int
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A transaction on its way: its nonce is its own for ever, whatever is sent under it."""
+
+    nonce: int
+    orders: Sequence[_Known]
+    raw: str
+    hashes: list[str]
+    sent_in_block: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    number: int
+    base_fee_wei: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a carrier has done since it started."""
+
+    batches: int = 0
+    accepted: int = 0
+    gas_used: int = 0
+    resent: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Carrier:
+    """Sends orders in batches from an account of its own, several batches at once.
+
+    The account belongs to this carrier alone: it counts the nonces itself. ``gas_price_wei`` 0
+    follows the chain's base fee.
+    """
+
+    def __init__(
+        self, client: MarketClient, key: Key, clock: Clock, *, gas_price_wei: int = 0
+    ) -> None:
+        self.address = key.address
+        self.counts = Counts()
+        self.trouble = ""
+        self.head = -1
+        self._client = client
+        self._rpc = client.rpc
+        self._key = key
+        self._clock = clock
+        self._gas_price_wei = gas_price_wei
+        self._decoder = LogDecoder(client.where.slot_s)
+        self._known: dict[OrderId, _Known] = {}
+        self._held: dict[OrderId, _Known] = {}
+        self._flights: deque[_Flight] = deque()
+        self._mined: deque[_Flight] = deque(maxlen=MAX_MINED)
+        self._nonce: int | None = None
+        self._full_batch = asyncio.Event()
+
+    @property
+    def held(self) -> int:
+        """Orders that wait for a batch."""
+        return len(self._held)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches on their way."""
+        return len(self._flights)
+
+    def take(self, signed: SignedOrder, opens_s: int, closes_s: int) -> None:
+        """Carry an order while its gate is open. The same one again changes nothing.
+
+        Raises Refused: ``duplicate`` for another order of the same household, slot and side,
+        ``relay_full``.
+        """
+        order = signed.order
+        key = (order.household, order.slot, int(order.side))
+        known = self._known.get(key)
+        if known is not None:
+            if known.signed != signed:
+                raise Refused("there is another order of this slot and side", reason="duplicate")
+            return
+        if len(self._held) >= MAX_HELD or len(self._known) >= MAX_KNOWN:
+            raise _full(len(self._held))
+        self._known[key] = self._held[key] = _Known(signed, opens_s, closes_s)
+        if len(self._held) % MAX_BATCH == 0:
+            self._full_batch.set()
+
+    async def run(self) -> None:
+        """Carry until cancelled. A chain that is away is told once, and waited for."""
+        while True:
+            try:
+                await self.look()
+            except DaiseeError as error:
+                if error.message != self.trouble:
+                    log.warning("relay_stuck why=%r", error.message)
+                self.trouble = error.message
+                await asyncio.sleep(AGAIN_AFTER_S)
+                continue
+            if self.trouble:
+                log.info("relay_works_again")
+            self.trouble = ""
+            self._full_batch.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._full_batch.wait()
+
+    async def look(self) -> None:
+        """Once: learn what was mined, look after what is stuck, send what is held.
+
+        Raises ChainUnreachable, and Refused when the chain takes no transaction of this account.
+        """
+        try:
+            head = await self._newest()
+            self._forget_closed()
+            await self._collect()
+            await self._look_after(head)
+            while self._held and len(self._flights) < MAX_IN_FLIGHT:
+                if not await self._send_batch(head):
+                    break
+        except NO_ANSWER as error:
+            raise ChainUnreachable(f"the relay's chain does not answer: {error}") from error
+
+    async def _newest(self) -> _Head:
+        block = await self._rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+        self.head = number(block["number"])
+        return _Head(self.head, number(block.get("baseFeePerGas") or 0))
+
+    def _forget_closed(self) -> None:
+        """An order whose gate has closed is never sent."""
+        now_s = self._clock.now_s()
+        for key in [key for key, known in self._held.items() if known.closes_s <= now_s]:
+            del self._held[key]
+            self.counts.expired += 1
+        for key in [key for key, known in self._known.items() if known.closes_s <= now_s]:
+            del self._known[key]
+
+    async def _collect(self) -> None:
+        """The receipts that there are, oldest first."""
+        while self._flights:
+            flight = self._flights[0]
+            receipt = await self._receipt(flight)
+            if receipt is None:
+                return
+            self._flights.popleft()
+            self._mined.append(flight)
+            self.counts.batches += 1
+            self.counts.gas_used += number(receipt["gasUsed"])
+            if number(receipt["status"]) != 1:
+                log.error("batch_reverted orders=%d", len(flight.orders))
+            for event in self._decoder.decode(receipt["logs"]):
+                if isinstance(event, OrderAccepted):
+                    self.counts.accepted += 1
+                elif isinstance(event, OrderRefused):
+                    self.counts.refused[event.reason.word] += 1
+
+    async def _receipt(self, flight: _Flight) -> Mapping[str, Any] | None:
+        for transaction_hash in flight.hashes:
+            receipt = await self._rpc.ask("eth_getTransactionReceipt", transaction_hash)
+            if receipt is not None:
+                found: Mapping[str, Any] = receipt
+                return found
+        return None
+
+    async def _look_after(self, head: _Head) -> None:
+        """Blocks come and do not take the oldest batch: it fell out of the pools, or the one before
+        did when its block was replaced. What is missing is sent again."""
+        if not self._flights or head.number - self._flights[0].sent_in_block < STUCK_BLOCKS:
+            return
+        mined = number(await self._rpc.ask("eth_getTransactionCount", self.address, "latest"))
+        while self._mined and self._mined[-1].nonce >= mined:
+            self._flights.appendleft(self._mined.pop())
+        for flight in list(self._flights):
+            if flight.nonce < mined:
+                if await self._receipt(flight) is None:
+                    self._give_back(flight)
+            elif not await self._is_known(flight):
+                await self._send_again(flight, head)
+            flight.sent_in_block = head.number
+
+    async def _is_known(self, flight: _Flight) -> bool:
+        for transaction_hash in flight.hashes:
+            found = await self._rpc.ask("eth_getTransactionByHash", transaction_hash)
+            if found is not None:
+                return True
+        return False
+
+    async def _send_again(self, flight: _Flight, head: _Head) -> None:
+        """The very same transaction; if no gate of its orders is open any more, an empty one in its
+        place, because a nonce that is left out stops all that follow."""
+        now_s = self._clock.now_s()
+        if all(known.closes_s <= now_s for known in flight.orders):
+            transaction = self._transaction(flight.nonce, 2 * self._price(head), GAS_CANCEL)
+            signed = signed_transaction(transaction | {"to": self.address}, self._key)
+            flight.raw = signed.raw
+            if signed.hash not in flight.hashes:
+                flight.hashes = [*flight.hashes[:1], signed.hash]
+            self.counts.cancelled += 1
+        self.counts.resent += 1
+        await self._post(flight.raw)
+
+    def _give_back(self, flight: _Flight) -> None:
+        """Somebody else used this account's nonce: the orders wait for another batch."""
+        log.warning("nonce_used_elsewhere nonce=%d account=%s", flight.nonce, self.address)
+        self._flights.remove(flight)
+        self._nonce = None
+        now_s = self._clock.now_s()
+        for known in flight.orders:
+            if now_s < known.closes_s:
+                order = known.signed.order
+                self._held[order.household, order.slot, int(order.side)] = known
+
+    async def _send_batch(self, head: _Head) -> bool:
+        """Send the oldest orders whose gate is open; False if there is none."""
+        now_s = self._clock.now_s()
+        open_now = [key for key, known in self._held.items() if known.opens_s <= now_s][:MAX_BATCH]
+        if not open_now:
+            return False
+        if self._nonce is None:
+            pending = await self._rpc.ask("eth_getTransactionCount", self.address, "pending")
+            self._nonce = number(pending)
+        orders = [self._held[key] for key in open_now]
+        gas = GAS_PER_BATCH + GAS_PER_ORDER * len(orders)
+        to = self._rpc.w3.to_checksum_address(self._client.where.address)
+        data = MARKET.call("submitBatch", [order_argument(known.signed) for known in orders])
+        transaction = self._transaction(self._nonce, self._price(head), gas)
+        signed = signed_transaction(transaction | {"to": to, "data": data}, self._key)
+        flight = _Flight(self._nonce, orders, signed.raw, [signed.hash], head.number)
+        # It counts as sent from here on: without an answer it may have arrived all the same.
+        self._flights.append(flight)
+        self._nonce += 1
+        for key in open_now:
+            del self._held[key]
+        try:
+            await self._post(signed.raw)
+        except Refused:
+            self._flights.pop()
+            self._nonce = None
+            self._held = dict(zip(open_now, orders, strict=True)) | self._held
+            raise
+        return True
+
+    async def _post(self, raw: str) -> None:
+        """Raises Refused when the chain's node answers that it does not want it."""
+        try:
+            await self._rpc.ask("eth_sendRawTransaction", raw)
+        except Web3RPCError as error:
+            if "already known" in str(error) or "already imported" in str(error):
+                return
+            raise Refused(
+                f"the chain takes no transaction of {self.address}: {error}",
+                reason="transaction_refused",
+                next_step="check that the relay's account has gas, and that nobody else uses it",
+            ) from error
+
+    def _price(self, head: _Head) -> int:
+        return self._gas_price_wei or BASE_FEE_ROOM * head.base_fee_wei + TIP_WEI
+
+    def _transaction(self, nonce: int, gas_price: int, gas: int) -> dict[str, Any]:
+        return {
+            "nonce": nonce,
+            "value": 0,
+            "gas": gas,
+            "gasPrice": gas_price,
+            "chainId": self._rpc.chain_id,
+        }
+
+
+def _full(held: int) -> Refused:
+    return Refused(
+        f"the relay already holds {held} orders",
+        reason="relay_full",
+        next_step="submit the order directly",
+    )

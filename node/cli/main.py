@@ -55,6 +55,7 @@ COMMANDS: Final = {
     "paths": CommandEntry(
         "node.cli.paths:paths", "Show where settings, database and keys are kept."
     ),
+    "relay": CommandEntry("node.cli.relay:relay", "Carry the orders of a street to its chain."),
     "slot": CommandEntry("node.cli.inspect:slot", "Explain the price of a slot."),
     "supplier": CommandEntry(
         "node.cli.supplier:supplier", "Allocate, reconcile and report what a supplier bills."

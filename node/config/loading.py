@@ -52,6 +52,7 @@ _TABLES: Final = ("meter", "strategy")
 _NAMES: Final = (*_SECTIONS, *_TABLES)
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+_URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
 
 _Section = TypeVar("_Section", bound="DataclassInstance")
 
@@ -212,6 +213,9 @@ class _Reading:
             raise self._complaint(key, f"is {value!r}; one of {', '.join(bounds['one_of'])}")
         if "address" in bounds and not _ADDRESS.fullmatch(value):
             raise self._complaint(key, f"is {value!r}; 0x and 40 hexadecimal digits are needed")
+
+        if "url" in bounds and not _URL.fullmatch(value):
+            raise self._complaint(key, f"is {value!r}; http:// or https:// and a host are needed")
 
     def _refuse_unknown_section(self, section: str, origin: Origin) -> None:
         if section not in _NAMES:

@@ -50,7 +50,10 @@ class HouseholdSection:
 
 @dataclass(frozen=True, slots=True)
 class ChainSection:
-    """The chain and the market's contract on it. Without ``trade`` nothing is signed or sent."""
+    """The chain and the market's contract on it. Without ``trade`` nothing is signed or sent.
+
+    ``relay`` is who carries this household's orders first; without one they go by themselves.
+    """
 
     rpc: str
     chain_id: int = field(metadata={"least": 1, "most": 2**63 - 1})
@@ -58,6 +61,7 @@ class ChainSection:
     trade: bool = False
     created_in_block: int = field(default=0, metadata={"least": 0, "most": 2**63 - 1})
     gas_price_wei: int = field(default=0, metadata={"least": 0, "most": 10**15})
+    relay: str | None = field(default=None, metadata={"url": True})
 
 
 @dataclass(frozen=True, slots=True)

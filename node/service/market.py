@@ -152,12 +152,13 @@ class LateMarket:
 
     async def _connect(self) -> ChainMarket:
         """A checked connection: the chain and the market that the settings name."""
-        for room in ("bootstrap", "household_market", "http"):
+        for room in ("bootstrap", "household_market", "http", "relay_http"):
             await asyncio.to_thread(import_module, f"node.chain.{room}")
         from node.chain.client import MarketAddress, MarketClient  # noqa: PLC0415 - loaded now
         from node.chain.household_market import ChainMarket  # noqa: PLC0415
         from node.chain.http import http_rpc  # noqa: PLC0415
         from node.chain.keys import Key  # noqa: PLC0415
+        from node.chain.relay_http import RelayClient  # noqa: PLC0415
         from node.chain.rpc import Sender  # noqa: PLC0415
 
         key = Key(_NOBODY) if self._key is None else await asyncio.to_thread(self._key.open)
@@ -170,10 +171,13 @@ class LateMarket:
             if found.where.slot_s != self._slot_s:
                 raise ChainMismatch(f"the market's slots have {found.where.slot_s} s")
             await self._tell_limits(rpc)
+            relay = None
+            if chain.relay is not None:
+                relay = await unless_right.enter_async_context(RelayClient.open(chain.relay))
             self._open.push_async_exit(unless_right.pop_all())
         where = MarketAddress(chain.market, self._slot_s, chain.created_in_block)
         sender = Sender(rpc, key, gas_price=chain.gas_price_wei)
-        return ChainMarket(MarketClient(rpc, where), sender, self._clock)
+        return ChainMarket(MarketClient(rpc, where), sender, self._clock, relay)
 
     async def _tell_limits(self, rpc: Rpc) -> None:
         from node.chain.bootstrap import REGISTRY  # noqa: PLC0415

@@ -1,0 +1,168 @@
+"""``daisee relay``: carry the orders of a street to its chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from node.cli.config import settings_of
+from node.cli.output import example, json_option, say_document
+from node.clock import SystemClock
+from node.config import LogSection
+from node.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from node.chain.client import MarketAddress
+    from node.chain.keys import Key
+    from node.chain.rpc import Rpc
+    from node.service.relaying import RelayPlace
+
+__all__ = ["relay"]
+
+DEFAULT_PLACE: Final = "127.0.0.1:8770"
+
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group(short_help="Carry the orders of a street to its chain.")
+def relay() -> None:
+    """Carry the orders of a street to its chain."""
+
+
+@relay.command(
+    epilog=example(
+        "daisee relay run --community community.toml --key relay.json --password-file relay-password",
+        "curl http://127.0.0.1:8770/status",
+    )
+)
+@click.option("--community", "community_file", type=_FILE, help="The community's file.")
+@click.option("--rpc", "rpc_url", metavar="URL", help="Instead of the community's own endpoints.")
+@click.option(
+    "--config", "config_file", type=_FILE, help="Or a node's settings: [chain] and [key]."
+)
+@click.option("--key", "keystore", type=_FILE, help="The keystore of the relay's own account.")
+@click.option("--password-file", type=_FILE, help="Its password, in a file of mode 0600.")
+@click.option(
+    "--listen", default=DEFAULT_PLACE, show_default=True, metavar="HOST:PORT", help="Where."
+)
+@click.option(
+    "--beyond-loopback", is_flag=True, help="The street's own network may reach it: no TLS here."
+)
+@click.option(
+    "--behind-front", is_flag=True, help="Believe X-Forwarded-For of a front on this machine."
+)
+@json_option
+def run(
+    *,
+    community_file: Path | None,
+    rpc_url: str | None,
+    config_file: Path | None,
+    keystore: Path | None,
+    password_file: Path | None,
+    listen: str,
+    beyond_loopback: bool,
+    behind_front: bool,
+    as_json: bool,
+) -> None:
+    """Take signed orders over HTTP and send them in batches, until SIGTERM or Ctrl-C.
+
+    The relay pays for its batches from an account that nothing else uses; it needs no role. What it
+    takes, it can delay, but not alter. See docs/relay.md.
+    """
+    # The chain's rooms take longer to load than the other commands take to run.
+    from node.service.logs import set_up_logging  # noqa: PLC0415
+    from node.service.relaying import RelayPlace  # noqa: PLC0415
+
+    if (community_file is None) == (config_file is None):
+        raise click.UsageError("say either --community or --config")
+    if behind_front and beyond_loopback:
+        raise click.UsageError("a relay behind a front stays on loopback")
+    host, port = _place_of(listen)
+    place = RelayPlace(host, port, beyond_loopback=beyond_loopback, behind_front=behind_front)
+    set_up_logging(LogSection())
+    asked = _Asked(community_file, rpc_url, config_file, keystore, password_file)
+    document = asyncio.run(_run(asked, place))
+    if as_json:
+        say_document(document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    community_file: Path | None
+    rpc_url: str | None
+    config_file: Path | None
+    keystore: Path | None
+    password_file: Path | None
+
+
+async def _run(asked: _Asked, place: RelayPlace) -> Mapping[str, object]:
+    from node.service.relaying import run_relay  # noqa: PLC0415 - see run
+
+    key = _key_of(asked)
+    async with _market_of(asked) as (rpc, where):
+        return await run_relay(rpc, where, key, SystemClock(), place)
+
+
+@asynccontextmanager
+async def _market_of(asked: _Asked) -> AsyncIterator[tuple[Rpc, MarketAddress]]:
+    """A checked connection, and the market on it."""
+    from node.chain.client import MarketAddress, MarketClient  # noqa: PLC0415 - see run
+    from node.chain.community import load_community  # noqa: PLC0415
+    from node.chain.http import http_rpc  # noqa: PLC0415
+    from node.chain.joining import community_rpc  # noqa: PLC0415
+
+    if asked.community_file is not None:
+        community = load_community(asked.community_file)
+        async with community_rpc(community, asked.rpc_url) as rpc:
+            yield (
+                rpc,
+                MarketAddress(community.market, community.slot_s, community.created_in_block),
+            )
+        return
+    config = settings_of(asked.config_file, ())
+    chain = config.chain
+    if chain is None:
+        raise ConfigurationError("there is no [chain] to relay to", file=config.file)
+    async with http_rpc(asked.rpc_url or chain.rpc) as rpc:
+        if rpc.chain_id != chain.chain_id:
+            raise config.complaint("chain.rpc", f"serves chain {rpc.chain_id}")
+        found = await MarketClient.connect(rpc, chain.market)
+        yield rpc, MarketAddress(chain.market, found.where.slot_s, chain.created_in_block)
+
+
+def _key_of(asked: _Asked) -> Key:
+    """The relay's account. Raises ConfigurationError."""
+    import os  # noqa: PLC0415
+
+    from node.chain.keyfiles import open_key  # noqa: PLC0415 - see run
+    from node.chain.keystore import read_keystore  # noqa: PLC0415
+    from node.chain.network.keeping import KeyFiles  # noqa: PLC0415
+    from node.config import password_of, refuse_open_secrets  # noqa: PLC0415
+
+    if asked.keystore is not None:
+        if asked.password_file is None:
+            raise ConfigurationError(
+                "--key needs its --password-file",
+                next_step="write the password to a file of mode 0600",
+            )
+        return open_key(KeyFiles(asked.keystore, asked.password_file))
+    if asked.config_file is None:
+        raise ConfigurationError("--community needs --key and --password-file")
+    config = settings_of(asked.config_file, ())
+    refuse_open_secrets(config)
+    if config.key.keystore is None:
+        raise ConfigurationError("there is no keystore in [key]", file=config.file)
+    return read_keystore(config.key.keystore, password_of(config, os.environ))
+
+
+def _place_of(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
+    return host.strip("[]"), int(port)

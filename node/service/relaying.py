@@ -1,0 +1,157 @@
+"""A relay, from start to stop: it knows the members, takes their orders, carries them in batches.
+
+::
+
+    run_relay
+      ├── members   Members.follow      the registry's events, every second
+      ├── carrier   Carrier.run         batches on their way to the chain
+      └── server    POST /orders, GET /status
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from node import __version__
+from node.chain.client import MARKET, MarketAddress, MarketClient
+from node.chain.keys import Key, OrderReader
+from node.chain.relay import Carrier
+from node.chain.relay_desk import Desk, Limits, Members
+from node.chain.relay_http import serve_relay
+from node.chain.rpc import Rpc
+from node.clock import Clock
+from node.errors import DaiseeError
+from node.service.notify import Notifier
+
+__all__ = ["RelayPlace", "RelayService", "run_relay"]
+
+log = logging.getLogger("daisee.relay")
+
+FOLLOW_EVERY_S: Final = 1.0
+SCHEMA: Final = "daisee.relay.status/1"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPlace:
+    """Where a relay listens, and how much it lets anybody send."""
+
+    host: str = "127.0.0.1"
+    port: int = 8770
+    beyond_loopback: bool = False
+    behind_front: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+class RelayService:
+    """A relay for one market: its rooms, joined."""
+
+    def __init__(
+        self, client: MarketClient, registry: str, key: Key, clock: Clock, limits: Limits
+    ) -> None:
+        rpc, where = client.rpc, client.where
+        self.carrier = Carrier(client, key, clock)
+        self.members = Members(rpc, registry, where.created_in_block)
+        self.desk = Desk(
+            members=self.members,
+            carrier=self.carrier,
+            rules_at=client.rules_at,
+            reader=OrderReader(rpc.chain_id, where.address),
+            clock=clock,
+            limits=limits,
+        )
+        self._where = where
+        self._chain_id = rpc.chain_id
+        self._trouble = ""
+
+    def status(self) -> Mapping[str, object]:
+        """How it is, in figures: no household is named."""
+        counts = self.carrier.counts
+        return {
+            "account": self.carrier.address,
+            "batches_in_flight": self.carrier.in_flight,
+            "batches_mined": counts.batches,
+            "block": self.carrier.head,
+            "chain_id": self._chain_id,
+            "gas_used": counts.gas_used,
+            "market": self._where.address,
+            "members": len(self.members),
+            "orders_accepted": counts.accepted,
+            "orders_expired": counts.expired,
+            "orders_held": self.carrier.held,
+            "orders_not_taken": dict(sorted(self.desk.refused.items())),
+            "orders_refused": dict(sorted(counts.refused.items())),
+            "orders_taken": self.desk.taken,
+            "schema": SCHEMA,
+            "transactions_cancelled": counts.cancelled,
+            "transactions_resent": counts.resent,
+            "trouble": self.carrier.trouble or self._trouble,
+            "version": __version__,
+        }
+
+    async def follow_members(self) -> None:
+        """Until cancelled; that the chain is away is told once."""
+        while True:
+            try:
+                await self.members.follow()
+            except DaiseeError as error:
+                if not self._trouble:
+                    log.warning("members_unknown why=%r", error.message)
+                self._trouble = error.message
+            else:
+                self._trouble = ""
+            await asyncio.sleep(FOLLOW_EVERY_S)
+
+
+async def run_relay(
+    rpc: Rpc,
+    where: MarketAddress,
+    key: Key,
+    clock: Clock,
+    place: RelayPlace,
+    *,
+    stop: asyncio.Event | None = None,
+    on_port: Callable[[int], None] | None = None,
+) -> Mapping[str, object]:
+    """Relay until SIGTERM, SIGINT or ``stop``. Returns how the relay stood at the end.
+
+    Raises ChainUnreachable when the chain does not answer at the start, ConfigurationError when the
+    place cannot be had.
+    """
+    stop = stop or asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    notifier = Notifier(os.environ)
+    registry = str(await rpc.call(where.address, MARKET, "REGISTRY"))
+    service = RelayService(MarketClient(rpc, where), registry, key, clock, place.limits)
+    await service.members.follow()
+    async with (
+        serve_relay(
+            service.desk,
+            service.status,
+            host=place.host,
+            port=place.port,
+            beyond_loopback=place.beyond_loopback,
+            behind_front=place.behind_front,
+        ) as port,
+        asyncio.TaskGroup() as group,
+    ):
+        tasks = [
+            group.create_task(service.carrier.run(), name="carrier"),
+            group.create_task(service.follow_members(), name="members"),
+        ]
+        log.info("relay_ready host=%s port=%d account=%s", place.host, port, key.address)
+        notifier.ready(f"relaying for {len(service.members)} households")
+        if on_port is not None:
+            on_port(port)
+        await stop.wait()
+        notifier.stopping()
+        for task in tasks:
+            task.cancel()
+    log.info("relay_stopped held=%d", service.carrier.held)
+    return service.status()
