@@ -161,7 +161,7 @@ class MeterBook:
         if series is not None and newcomer is not None and self._awaits_swap:
             return MeterError(
                 f"meter {newcomer.meter_id} speaks where meter {series.meter_id} did",
-                next_step="'daisee node confirm swap' if it was replaced; else connect the right one",
+                next_step="'daisee node confirm swap' if it was replaced, else connect the right",
             )
         if series is not None and self._awaits_restart:
             return MeterError(
