@@ -37,17 +37,19 @@ def relay() -> None:
 
 @relay.command(
     epilog=example(
-        "daisee relay run --community community.toml --key relay.json --password-file relay-password",
+        "daisee relay run --community community.toml --key relay.json --password-file password",
         "curl http://127.0.0.1:8770/status",
     )
 )
 @click.option("--community", "community_file", type=_FILE, help="The community's file.")
 @click.option("--rpc", "rpc_url", metavar="URL", help="Instead of the community's own endpoints.")
+@click.option("--config", "config_file", type=_FILE, help="Or a node's settings: their [chain].")
 @click.option(
-    "--config", "config_file", type=_FILE, help="Or a node's settings: [chain] and [key]."
+    "--key", "keystore", type=_FILE, required=True, help="The keystore of the relay's own account."
 )
-@click.option("--key", "keystore", type=_FILE, help="The keystore of the relay's own account.")
-@click.option("--password-file", type=_FILE, help="Its password, in a file of mode 0600.")
+@click.option(
+    "--password-file", type=_FILE, required=True, help="Its password, in a file of mode 0600."
+)
 @click.option(
     "--listen", default=DEFAULT_PLACE, show_default=True, metavar="HOST:PORT", help="Where."
 )
@@ -63,8 +65,8 @@ def run(
     community_file: Path | None,
     rpc_url: str | None,
     config_file: Path | None,
-    keystore: Path | None,
-    password_file: Path | None,
+    keystore: Path,
+    password_file: Path,
     listen: str,
     beyond_loopback: bool,
     behind_front: bool,
@@ -97,8 +99,8 @@ class _Asked:
     community_file: Path | None
     rpc_url: str | None
     config_file: Path | None
-    keystore: Path | None
-    password_file: Path | None
+    keystore: Path
+    password_file: Path
 
 
 async def _run(asked: _Asked, place: RelayPlace) -> Mapping[str, object]:
@@ -138,27 +140,10 @@ async def _market_of(asked: _Asked) -> AsyncIterator[tuple[Rpc, MarketAddress]]:
 
 def _key_of(asked: _Asked) -> Key:
     """The relay's account. Raises ConfigurationError."""
-    import os  # noqa: PLC0415
-
     from node.chain.keyfiles import open_key  # noqa: PLC0415 - see run
-    from node.chain.keystore import read_keystore  # noqa: PLC0415
     from node.chain.network.keeping import KeyFiles  # noqa: PLC0415
-    from node.config import password_of, refuse_open_secrets  # noqa: PLC0415
 
-    if asked.keystore is not None:
-        if asked.password_file is None:
-            raise ConfigurationError(
-                "--key needs its --password-file",
-                next_step="write the password to a file of mode 0600",
-            )
-        return open_key(KeyFiles(asked.keystore, asked.password_file))
-    if asked.config_file is None:
-        raise ConfigurationError("--community needs --key and --password-file")
-    config = settings_of(asked.config_file, ())
-    refuse_open_secrets(config)
-    if config.key.keystore is None:
-        raise ConfigurationError("there is no keystore in [key]", file=config.file)
-    return read_keystore(config.key.keystore, password_of(config, os.environ))
+    return open_key(KeyFiles(asked.keystore, asked.password_file))
 
 
 def _place_of(listen: str) -> tuple[str, int]:
