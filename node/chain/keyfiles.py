@@ -125,9 +125,12 @@ def pending_key(keystore: Path, password: str, draw: Draw) -> PendingKey:
     return PendingKey(Key(secret), path, was_there=False)
 
 
-def put_in_place(pending: PendingKey, keystore: Path) -> Path:
+def put_in_place(pending: PendingKey, keystore: Path) -> Path | None:
     """Let the next key be the key; the one before is kept beside it, by its address, because gas
-    may be left on its account. Returns where it is."""
+    may be left on its account. Returns where it is, None if there was none before."""
+    if not keystore.exists():
+        pending.path.replace(keystore)
+        return None
     before = KeyFiles(keystore, keystore).address()
     kept = keystore.with_name(f"{keystore.stem}-{before}{keystore.suffix}")
     kept.unlink(missing_ok=True)

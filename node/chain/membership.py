@@ -26,6 +26,7 @@ __all__ = [
     "Terms",
     "admit_household",
     "member",
+    "members",
     "name_signer",
     "plan_admission",
     "reinstate",
@@ -96,19 +97,26 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What is still to be done for a household to trade. ``number`` is 0 before it has one."""
+    """What is still to be done for a household to trade. ``number`` is 0 before it has one;
+    ``gas`` is what each of its accounts still gets: its node's, and its owner's, who needs some to
+    name another signer and to take money out."""
 
     request: JoinRequest
     terms: Terms
     number: int
     credit_units: int
-    gas_wei: int
+    gas: tuple[tuple[str, int], ...]
     names_signer: bool
 
     @property
     def is_done(self) -> bool:
         """Whether there is nothing to do."""
-        return bool(self.number) and not (self.credit_units or self.gas_wei or self.names_signer)
+        return bool(self.number) and not (self.credit_units or self.gas or self.names_signer)
+
+    @property
+    def gas_wei(self) -> int:
+        """All the gas money that it still gets."""
+        return sum(amount_wei for _, amount_wei in self.gas)
 
 
 async def member(rpc: Rpc, community: Community, household: int) -> Member:
@@ -131,6 +139,12 @@ async def member(rpc: Rpc, community: Community, household: int) -> Member:
         balance_units=balance,
         gas_wei=await rpc.balance_wei(signer) if named else 0,
     )
+
+
+async def members(rpc: Rpc, community: Community) -> list[Member]:
+    """Every household that has a number, in order."""
+    given = int(await rpc.call(community.contracts["HouseholdRegistry"], REGISTRY, "households"))
+    return [await member(rpc, community, number) for number in range(1, given + 1)]
 
 
 async def require_known(rpc: Rpc, community: Community, household: int) -> Member:
@@ -199,13 +213,14 @@ async def plan_admission(
     # Only a household with a signer can have spent: one without has all that it was ever given.
     had_units = found.balance_units if found else 0
     missing_units = max(terms.credit_units - had_units, 0) if names_signer else 0
-    has_wei = await rpc.balance_wei(request.signer)
+    accounts = dict.fromkeys((request.signer, request.owner)) if names_signer else {}
+    lacking = [(account, terms.gas_wei - await rpc.balance_wei(account)) for account in accounts]
     return Admission(
         request=request,
         terms=terms,
         number=number,
         credit_units=missing_units,
-        gas_wei=max(terms.gas_wei - has_wei, 0) if names_signer else 0,
+        gas=tuple((account, lack_wei) for account, lack_wei in lacking if lack_wei > 0),
         names_signer=names_signer,
     )
 
@@ -234,8 +249,8 @@ async def admit_household(
             )
     if admission.credit_units:
         await _give_credit(operator, community, number, admission.credit_units)
-    if admission.gas_wei:
-        await operator.pay(request.signer, admission.gas_wei)
+    for account, amount_wei in admission.gas:
+        await operator.pay(account, amount_wei)
     if admission.names_signer:
         await operator.send(
             registry,

@@ -50,6 +50,11 @@ COMMANDS: Final = {
     "dump": CommandEntry(
         "node.cli.dump:dump", "Write what helpers need to know, without what is private."
     ),
+    "join": CommandEntry("node.cli.join:join", "Join a community with its operator's invite."),
+    "key": CommandEntry("node.cli.key:key", "See and change this household's keys."),
+    "member": CommandEntry(
+        "node.cli.member:member", "Invite households, admit them, and see who there is."
+    ),
     "meter": CommandEntry("node.cli.meter:meter", "Read what a meter says."),
     "node": CommandEntry("node.cli.node:node", "Run a household's node, and see how it is."),
     "paths": CommandEntry(

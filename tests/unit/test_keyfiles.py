@@ -145,6 +145,7 @@ def test_a_key_is_replaced_under_the_same_password(tmp_path: Path) -> None:
     assert open_key(places.signer).address == old.address  # not in use before it is named
     kept = put_in_place(pending, keystore)
     assert open_key(places.signer).address == pending.key.address
+    assert kept is not None
     assert read_keystore(kept, password).address == old.address
     assert kept.stat().st_mode & 0o777 == 0o600
     assert not pending.path.exists()
@@ -175,4 +176,12 @@ def test_a_crash_between_link_and_rename_leaves_a_key_in_place(
             put_in_place(pending, places.signer.keystore)
     assert open_key(places.signer).address == old.address
     put_in_place(pending, places.signer.keystore)
+    assert open_key(places.signer).address == pending.key.address
+
+
+def test_a_lost_key_is_replaced_too(tmp_path: Path) -> None:
+    places = made(tmp_path)
+    places.signer.keystore.unlink()
+    pending = pending_key(places.signer.keystore, read_password(places.signer.password), draw(5))
+    assert put_in_place(pending, places.signer.keystore) is None
     assert open_key(places.signer).address == pending.key.address
