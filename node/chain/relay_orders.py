@@ -41,6 +41,9 @@ MAX_ANSWER_BYTES: Final = 16_384
 
 _RECORD: Final = struct.Struct(">IIBII32s64s")
 _MAX_NUMBER: Final = 2**32 - 1
+_MAX_BRACKETS: Final = MAX_BATCH + 2
+"""Of each document here: parsers follow nested brackets as deep as the stack of the machine."""
+
 _SIDES: Final[Mapping[object, Side]] = {side.word: side for side in Side}
 _KEYS: Final = {
     "household",
@@ -100,7 +103,7 @@ def orders_of(kind: str, body: bytes) -> list[SignedOrder]:
     """The orders of a request: 1 to MAX_BATCH. Raises Refused, reason ``malformed``."""
     try:
         orders = _unpacked(body) if kind == BINARY else _from_json(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Refused(f"this is no list of orders: {error}", reason="malformed") from error
     if not 0 < len(orders) <= MAX_BATCH:
         raise Refused(f"{len(orders)} orders; 1 to {MAX_BATCH} can be", reason="malformed")
@@ -115,10 +118,7 @@ def answers_text(answers: Sequence[Answer]) -> str:
 
 def answers_of(content: bytes, count: int) -> list[Answer]:
     """What a relay says of so many orders. Raises ValueError when it does not say that."""
-    try:
-        document = json.loads(content)
-    except RecursionError as error:
-        raise ValueError("the answer is no document") from error
+    document = _document_in(content)
     entries = document.get("orders") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) != count:
         raise ValueError(f"the answer is not about {count} orders")
@@ -145,8 +145,16 @@ def _unpacked(body: bytes) -> list[SignedOrder]:
     ]
 
 
+def _document_in(content: bytes) -> object:
+    """Raises ValueError for what is no JSON, or more nested than anything that is said here."""
+    if content.count(b"[") + content.count(b"{") > _MAX_BRACKETS:
+        raise ValueError("there are too many brackets")
+    document: object = json.loads(content)
+    return document
+
+
 def _from_json(body: bytes) -> list[SignedOrder]:
-    document = json.loads(body)
+    document = _document_in(body)
     if not isinstance(document, dict) or set(document) != {"orders"}:
         raise ValueError('{"orders": [...]} is needed')
     entries = document["orders"]
@@ -183,4 +191,7 @@ def _hex(entry: Mapping[str, Any], name: str, length: int) -> bytes:
     value = entry[name]
     if not isinstance(value, str) or not value.startswith("0x") or len(value) != 2 + 2 * length:
         raise ValueError(f"{name} must be 0x and {2 * length} hexadecimal digits")
-    return bytes.fromhex(value[2:])
+    content = bytes.fromhex(value[2:])
+    if len(content) != length:  # blanks between the digits
+        raise ValueError(f"{name} must be {length} bytes")
+    return content
