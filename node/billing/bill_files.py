@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from node.billing.bill_page import render_bill, render_page
-from node.billing.bill_text import TITLES, energy_text, money_text, period_text, plain, say
-from node.billing.bills import Bill, BillKind, Line, PeriodBills, Stamp
+from node.billing.bill_text import energy_text, money_text, period_text, plain, say
+from node.billing.bills import Bill, Line, PeriodBills, Stamp
 from node.errors import ConfigurationError
 
 __all__ = [
@@ -186,21 +186,20 @@ def _index(bills: PeriodBills) -> str:
     """A page that lists all bills of a period, with the sums that must agree."""
     heads = (
         say("Member", "Membre"),
-        say("Energy", "Énergie"),
-        say("Shared", "Partagée"),
+        say("Shared, of all measured", "Partagée, sur toute la mesure"),
         say("Total", "Total"),
     )
     head = "".join(f'<th scope="col">{words.html()}</th>' for words in heads)
     groups = (
-        (BillKind.CONSUMER, bills.consumers, bills.collected_cents),
-        (BillKind.PRODUCER, bills.producers, bills.producers_cents),
+        (say("Consumers' bills", "Factures"), bills.consumers, bills.collected_cents),
+        (say("Producers' statements", "Relevés"), bills.producers, bills.producers_cents),
     )
     bodies = "".join(
-        f'<tbody class="party"><tr><th scope="rowgroup" colspan="4">{TITLES[kind].html()}</th></tr>'
+        f'<tbody class="party"><tr><th scope="rowgroup" colspan="3">{words.html()}</th></tr>'
         + "".join(map(_index_row, group))
-        + f'<tr class="sum"><th scope="row" colspan="3">{say("Sum", "Somme").html()}</th>'
+        + f'<tr class="sum"><th scope="row" colspan="2">{say("Sum", "Somme").html()}</th>'
         f"<td>{money_text(total).html()}</td></tr></tbody>"
-        for kind, group, total in groups
+        for words, group, total in groups
     )
     balance = say("To the community: ", "À la communauté : ") + money_text(bills.community_cents)
     balance += say(
@@ -209,16 +208,18 @@ def _index(bills: PeriodBills) -> str:
     )
     body = (
         f"<header><h1>{period_text(bills.stamp.period).html()}</h1></header>"
-        f"<table><thead><tr>{head}</tr></thead>{bodies}</table><p>{balance.html()}</p>"
+        f"<table><thead><tr>{head}</tr></thead>{bodies}</table>"
+        f'<p class="note">{balance.html()}</p>'
     )
     return render_page(plain(bills.stamp.operation), str(bills.stamp.period), body)
 
 
 def _index_row(bill: Bill) -> str:
+    measured = energy_text(bill.energy.measured_wh)
+    share = energy_text(bill.energy.shared_wh) + say(" of ", " sur ") + measured
     return (
         f'<tr><th scope="row"><bdi>{plain(bill.name).html()}</bdi></th>'
-        f'<td class="detail">{energy_text(bill.energy.measured_wh).html()}</td>'
-        f'<td class="detail">{energy_text(bill.energy.shared_wh).html()}</td>'
+        f'<td class="detail">{share.html()}</td>'
         f"<td>{money_text(bill.total_cents).html()}</td></tr>"
     )
 

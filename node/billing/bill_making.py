@@ -48,6 +48,12 @@ def bill_period(
     Steps in which a curve has a gap are refused too, or, ``provisional``, left out and counted.
     Raises Refused with its reason, ConfigurationError for curves that do not fit the operation.
     """
+    if key.name == "virtual":
+        raise Refused(
+            "the key virtual delivers nothing, so there is no local energy to bill",
+            reason="virtual_key",
+            next_step="share the incentive instead: node.billing.virtual",
+        )
     tables = tariffs.accepting(operation.accepted)
     energy = billed_energy(operation, tables, key, production, consumption, period)
     return bill_energy(operation, tables, energy, provisional=provisional)
@@ -195,9 +201,7 @@ def _consumer_bill(
     days = energy.days(consumer.point, is_producer=False)
     exempt = operation.local_accise is LocalAccise.EXEMPT
     more = [Remark.ACCISE_EXEMPT] if exempt and lines else []
-    by_class = any(line.time_class for line in lines)
-    if by_class and not _calendar_fits(consumer, energy):
-        more.append(Remark.OFF_PEAK_INSIDE_STEP)
+    more += _off_peak(consumer, energy, lines)
     return Bill(
         kind=BillKind.CONSUMER,
         point=consumer.point,
@@ -210,10 +214,12 @@ def _consumer_bill(
     )
 
 
-def _calendar_fits(consumer: Consumer, energy: BilledEnergy) -> bool:
-    """Whether the consumer's off-peak hours begin and end with steps."""
+def _off_peak(consumer: Consumer, energy: BilledEnergy, lines: Iterable[Line]) -> list[Remark]:
+    """A remark, if lines are by class and off-peak hours begin or end inside a step."""
     step_min = energy.step_s // 60
-    return all(minute % step_min == 0 for window in consumer.off_peak_min for minute in window)
+    inside = any(minute % step_min for window in consumer.off_peak_min for minute in window)
+    by_class = any(line.time_class for line in lines)
+    return [Remark.OFF_PEAK_INSIDE_STEP] if inside and by_class else []
 
 
 def _shadow(
@@ -226,9 +232,7 @@ def _shadow(
 ) -> Bill:
     lines = tuple(shadow_lines(operation, tables, energy, place, consumer))
     days = energy.days(consumer.point, is_producer=False)
-    more = [Remark.SHADOW]
-    if not _calendar_fits(consumer, energy):
-        more.append(Remark.OFF_PEAK_INSIDE_STEP)
+    more = [Remark.SHADOW, *_off_peak(consumer, energy, lines)]
     return Bill(
         kind=BillKind.SHADOW,
         point=consumer.point,

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from fractions import Fraction
 from typing import Final
 
 from node.billing.tariffs import Standing
@@ -101,11 +100,11 @@ class Remark(StrEnum):
     OFF_PEAK_INSIDE_STEP = "off_peak_inside_step"
 
 
-def cents(units: Fraction | int) -> int:
-    """Units as whole cents, half away from zero."""
-    exact = Fraction(units, _UNITS_PER_CENT)
-    half_up = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
-    return half_up if exact >= 0 else -half_up
+def cents(units: int, divisor: int = 1) -> int:
+    """Units divided by a positive number as whole cents, half away from zero."""
+    whole = divisor * _UNITS_PER_CENT
+    half_up = (2 * abs(units) + whole) // (2 * whole)
+    return half_up if units >= 0 else -half_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +134,9 @@ class Line:
             case Measure.WH:
                 return cents(product)
             case Measure.DAYS:
-                return cents(Fraction(product, _days_of(self.first.year)))
+                return cents(product, _days_of(self.first.year))
             case Measure.CENTS:
-                return cents(Fraction(product * _UNITS_PER_CENT, _WHOLE))
+                return cents(product * _UNITS_PER_CENT, _WHOLE)
 
 
 def _days_of(year: int) -> int:

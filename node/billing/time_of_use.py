@@ -46,11 +46,6 @@ class Calendar:
         assert self.classes == FOUR_CLASSES, self.classes
         return peak + ("H" if local.month in HIGH_SEASON else "B")
 
-    def fits(self, step_s: int) -> bool:
-        """Whether every window begins and ends with a step."""
-        step_min = step_s // 60
-        return all(minute % step_min == 0 for window in self.off_peak_min for minute in window)
-
 
 def parse_off_peak(text: str) -> tuple[tuple[int, int], ...]:
     """``"22:30-06:30"`` or ``"01:00-07:00 12:30-14:30"`` as windows within the day, in order.

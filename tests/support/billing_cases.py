@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -116,13 +116,15 @@ def check_bills(bills: PeriodBills) -> None:
 
 def random_bills(rng: random.Random) -> PeriodBills:
     """The bills of a random month of a random operation under a random key."""
-    case = random_month(rng, gaps=False)
     first = rng.choice([date(2025, 7, 1), date(2025, 8, 1), date(2025, 10, 1), date(2025, 3, 1)])
-    step_s = 1800
-    start = Period(first, date(first.year, first.month, 2), PARIS).start_s
-    tables = [CurveTable(start, step_s, dict(side)) for side in (case.production, case.consumption)]
-    days = rng.randint(2, 27)
-    period = Period(first, date(first.year, first.month, 1 + days), PARIS)
+    first = first.replace(day=rng.randint(1, 28))
+    period = Period(first, first + timedelta(days=rng.choice([1, 7, 30, 31, 45])), PARIS)
+    step_s = rng.choice([1800, 3600])
+    case = random_month(rng, (period.end_s - period.start_s) // step_s, gaps=False)
+    tables = [
+        CurveTable(period.start_s, step_s, dict(side))
+        for side in (case.production, case.consumption)
+    ]
     document = street(
         producer=[
             {"point": point} | rng.choice([{}, {"no_vat": "CGI art. 293 B"}])
@@ -142,13 +144,8 @@ def random_bills(rng: random.Random) -> PeriodBills:
         supply=[],
         fee=rng.choice([[], [{"ct_kwh": _cents(rng), "vat": rng.choice(["normal", "none"])}]]),
     )
-    key = case.key if _fits(case.steps, period, step_s) else default_dynamic()
+    key = default_dynamic() if case.key.name == "virtual" else case.key
     return bill_period(operation_from(document), TARIFFS, key, *tables, period)
-
-
-def _fits(steps: int, period: Period, step_s: int) -> bool:
-    """Whether a key with coefficients by step has as many as the period."""
-    return steps == (period.end_s - period.start_s) // step_s
 
 
 def _cents(rng: random.Random) -> str:

@@ -1,18 +1,27 @@
-"""Bills: exact, split at tariff changes, summing to the cent, the same whenever they are made."""
+"""Bills: exact, split at tariff changes, summing to the cent, the same whenever they are made.
+
+The suite bills the first 100 random months; a campaign the next 10,000 (``-m slow``).
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
 from array import array
-from datetime import date
+from datetime import date, datetime
 from fractions import Fraction
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.billing.bill_making import bill_period
-from node.billing.bills import Bill, Line, LineKind, Measure, Remark, cents
-from node.billing.keys import default_dynamic, directed_gift
+from node.billing.bill_text import line_text, quantity_text, rate_text
+from node.billing.bills import Bill, Line, LineKind, Measure, PeriodBills, Remark, cents
+from node.billing.keys import default_dynamic, directed_gift, virtual
+from node.billing.operation_file import operation_from
 from node.billing.series import MISSING
 from node.billing.tariffs import Standing
 from node.billing.time_of_use import Period
@@ -32,9 +41,15 @@ from tests.support.billing_cases import (
     street,
     street_bills,
 )
+from tests.support.shared import CHECKOUT
 
 SEPTEMBER, OCTOBER, MARCH = month("2025-09"), month("2025-10"), month("2025-03")
 YEAR_DAYS = 365
+
+SUITE: Final = 100
+CAMPAIGN: Final = 10_000
+BLOCK: Final = 50
+SEED: Final = int(os.environ.get("DAISEE_CAMPAIGN_SEED", "0"))
 
 
 def amount(bill: Bill, *kinds: LineKind) -> int:
@@ -287,6 +302,14 @@ def test_what_nobody_says_is_refused(changes: dict[str, object], reason: str) ->
     assert error.value.next_step
 
 
+def test_what_is_shared_on_paper_only_is_not_billed() -> None:
+    produced = curves(OCTOBER, {ROOF: lambda _: 1, BARN: lambda _: 1})
+    consumed = curves(OCTOBER, {FLAT: lambda _: 1, MILL: lambda _: 1})
+    with pytest.raises(Refused) as error:
+        bill_period(operation(), TARIFFS, virtual(), produced, consumed, OCTOBER)
+    assert error.value.reason == "virtual_key"
+
+
 def test_a_month_after_the_tables_end_is_refused() -> None:
     with pytest.raises(Refused) as error:
         street_bills(month("2026-10"))
@@ -329,17 +352,24 @@ def test_off_peak_hours_inside_a_step_are_told() -> None:
 @given(st.integers(-(10**12), 10**12), st.integers(1, 366))
 def test_cents_round_half_away_from_zero(units: int, days: int) -> None:
     exact = Fraction(units, days)
-    rounded = cents(exact)
+    rounded = cents(units, days)
     assert abs(rounded * 10**6 - exact) <= 500_000
-    assert cents(-exact) == -rounded
+    assert cents(-units, days) == -rounded
     assert cents(500_000) == 1
     assert cents(499_999) == 0
 
 
-@pytest.mark.parametrize("first", range(0, 60, 20))
+@pytest.mark.parametrize("first", range(0, SUITE, BLOCK))
 def test_random_months_sum_to_the_cent(first: int) -> None:
-    for number in range(first, first + 20):
-        check_random_bills(number)
+    for number in range(first, first + BLOCK):
+        check_random_bills(f"{SEED} {number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(SUITE, SUITE + CAMPAIGN, BLOCK))
+def test_many_random_months_sum_to_the_cent(first: int) -> None:
+    for number in range(first, first + BLOCK):
+        check_random_bills(f"{SEED} {number}")
 
 
 def test_arrays_are_not_written_to() -> None:
@@ -350,3 +380,50 @@ def test_arrays_are_not_written_to() -> None:
     document = operation(consumer=[flat, {"point": MILL}])
     bill_period(document, TARIFFS, default_dynamic(), produced, consumed, OCTOBER)
     assert consumed.points[FLAT] == before
+
+
+DOCUMENT = CHECKOUT / "docs" / "billing.md"
+
+
+def worked_month() -> PeriodBills:
+    """The month of docs/billing.md, from the operation's file that stands there."""
+    text = DOCUMENT.read_text("utf-8")
+    (fence,) = re.findall(r"^```operation\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    document = operation_from(tomllib.loads(fence))
+    steps = range(OCTOBER.start_s, OCTOBER.end_s, 1800)
+    hours = [datetime.fromtimestamp(at_s, PARIS).hour for at_s in steps]
+    produced = curves(OCTOBER, {ROOF: lambda n: 900 if 10 <= hours[n] < 16 else 0})
+    consumed = curves(OCTOBER, {FLAT: lambda _: 150, MILL: lambda _: 300})
+    return bill_period(document, TARIFFS, default_dynamic(), produced, consumed, OCTOBER)
+
+
+def as_table(bill: Bill) -> str:
+    """A bill's lines as the document shows them."""
+    rows = ["| line | quantity | rate | EUR |", "|---|---|---|---|"]
+    for line in bill.lines:
+        cells = (line_text(line), quantity_text(line), rate_text(line))
+        words = [cell.en.replace("\u00a0", " ") for cell in cells]
+        rows.append(f"| {' | '.join(words)} | {line.amount_cents / 100:.2f} |")
+    rows.append(f"| **total** | | | **{bill.total_cents / 100:.2f}** |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_worked_month_of_the_document_comes_out_as_it_stands_there() -> None:
+    text = DOCUMENT.read_text("utf-8")
+    made = worked_month()
+    flat, _mill = made.consumers
+    (roof,) = made.producers
+    assert as_table(flat) in text
+    assert as_table(made.shadows[0]) in text
+    for wh in (
+        flat.energy.measured_wh,
+        flat.energy.shared_wh,
+        flat.energy.rest_wh,
+        roof.energy.measured_wh,
+        roof.energy.rest_wh,
+    ):
+        assert f"{wh / 1000:.1f} kWh" in text
+    sums = (made.collected_cents, made.producers_cents, made.community_cents)
+    words = [f"{cents_ / 100:.2f} EUR" for cents_ in sums]
+    assert f"{words[0]} = {words[1]} to the roof + {words[2]} to the community" in text
+    check_bills(made)
