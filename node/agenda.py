@@ -1,4 +1,5 @@
-"""What a node has to do and when, and what came of it: steps that are due, steps that failed.
+"""What a node has to do and when, and what came of it: steps that are due, steps that failed,
+and how the node stands.
 
 Nothing here is kept on disk: a node plans anew from its store and its clock.
 """
@@ -15,6 +16,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import ChainMismatch, ChainUnreachable, DaiseeError, Transient
+from node.model import LogPosition, Order, SlotEnergy
 
 log = logging.getLogger("daisee.node")
 
@@ -66,6 +68,42 @@ class Trouble:
     next_step: str
     since_s: int
     chain_is_away: bool = False
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process has seen, for status pages and metrics."""
+
+    slots_closed: int = 0
+    slots_estimated: int = 0
+    orders_sent: int = 0
+    orders_resent: int = 0
+    orders_accepted: int = 0
+    orders_late: int = 0
+    orders_given_up: int = 0
+    orders_unknown: int = 0
+    slots_cleared_here: int = 0
+    reorganisations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node as it is now. ``awake_s`` is when it last looked at its clock; ``chain_since_s`` since
+    when the chain is reachable, or is not."""
+
+    household: int
+    since_s: int
+    awake_s: int
+    slot: int
+    last_energy: SlotEnergy | None
+    last_order: Order | None
+    cursor: LogPosition
+    chain_reachable: bool
+    chain_since_s: int
+    troubles: Sequence[Trouble]
+    steps_failed: int
+    clock_set_back: int
+    counters: Counters
 
 
 class Agenda:

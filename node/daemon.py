@@ -23,11 +23,11 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from node.agenda import Agenda, Due, Step, Trouble
+from node.agenda import Agenda, Counters, Due, NodeStatus, Step
 from node.chain.outbox import Outbox
 from node.clock import Clock
 from node.errors import MeterError, Refused
@@ -35,8 +35,8 @@ from node.market.orders import evidence_commitment, evidence_salt, orders_for
 from node.market.strategies import MarketView, OwnOutcome, Strategy
 from node.meter.registers import energy_between
 from node.model import (
+    EventPage,
     Household,
-    LogPosition,
     MarketEvent,
     MarketRules,
     Order,
@@ -74,41 +74,6 @@ CLOSED_AT_ONCE: Final = 96
 
 WAITING: Final = 128
 """Closed slots that wait for their order at most; what is older is too late in any market."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this process has seen, for status pages and metrics."""
-
-    slots_closed: int = 0
-    slots_estimated: int = 0
-    orders_sent: int = 0
-    orders_resent: int = 0
-    orders_accepted: int = 0
-    orders_late: int = 0
-    orders_given_up: int = 0
-    orders_unknown: int = 0
-    slots_cleared_here: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """A node as it is now. ``awake_s`` is when it last looked at its clock; ``chain_since_s`` since
-    when the chain is reachable, or is not."""
-
-    household: int
-    since_s: int
-    awake_s: int
-    slot: int
-    last_energy: SlotEnergy | None
-    last_order: Order | None
-    cursor: LogPosition
-    chain_reachable: bool
-    chain_since_s: int
-    troubles: Sequence[Trouble]
-    steps_failed: int
-    clock_set_back: int
-    counters: Counters
 
 
 class HouseholdNode:
@@ -220,12 +185,18 @@ class HouseholdNode:
             page = await self._market.events_after(seen, self.household.number)
             learned: list[OrderAccepted | OrderSettled] = []
             with self._storage.transaction():
+                if page.replaces is not None:
+                    self._storage.rewind(page.replaces)
+                    seen = min(seen, page.replaces)
                 for event in page.events:
                     if event.position > seen:  # an endpoint may tell an event twice
                         seen = event.position
                         self._project(event, learned)
                 self._storage.set_cursor(page.upto)
-            self._learn(learned)
+            if page.replaces is None:
+                self._learn(learned)
+            else:
+                await self._learn_anew(page)
             if not page.more:
                 break
         await self._give_up_late_orders()
@@ -450,6 +421,24 @@ class HouseholdNode:
             else:
                 ordered_wh = self._ordered_wh.pop(key, event.filled_wh)
                 self._outcomes.append(OwnOutcome(*key, ordered_wh, event.filled_wh))
+
+    async def _learn_anew(self, page: EventPage) -> None:
+        """The chain took blocks back, and the database followed: so does what is remembered. What
+        may be missing on the new branch is done again: orders sent, slots cleared."""
+        assert page.replaces is not None
+        self.counters.reorganisations += 1
+        log.warning("chain_reorganised after_block=%d to=%d", page.replaces.block, page.upto.block)
+        self._unanswered = {(s.order.slot, s.order.side) for s, _ in self._storage.open_intents()}
+        self._ordered_wh.clear()
+        self._outcomes.clear()
+        self._remember_own_trades()
+        now_s = self._clock.now_s()
+        self._agenda.plan(Step.CATCH_UP, now_s, until_s=now_s + self._slot_s)
+        cleared = {cleared.slot for cleared in self._storage.recent_clearings(OUTCOMES_KEPT)}
+        for slot in {slot for slot, _ in self._ordered_wh} - cleared:
+            rules = await self._market.rules_at(slot)
+            if rules.gate_closes_s(slot) <= now_s < rules.gate_closes_s(slot) + self._slot_s:
+                self._plan_gate(slot, rules)
 
     async def _give_up_late_orders(self) -> None:
         """What the chain has not accepted by the end of its gate is never sent again."""

@@ -7,7 +7,7 @@ Energy is in Wh, money in credit units, prices in credit units per Wh, times in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -246,10 +246,15 @@ class Household:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogPosition:
-    """Where an event stands in the chain: block number, then index of the log in the block."""
+    """Where an event stands in the chain: block number, then index of the log in the block.
+
+    ``block_hash`` is the block's own, where it is known: it tells the block from another one that
+    replaced it. Positions are compared without it.
+    """
 
     block: int
     index: int
+    block_hash: bytes = field(default=b"", compare=False, repr=False)
 
 
 BEFORE_ALL: Final = LogPosition(-1, -1)
@@ -348,8 +353,13 @@ MarketEvent = (
 @dataclass(frozen=True, slots=True)
 class EventPage:
     """Events in chain order, the position up to which nothing was left out, and whether there is
-    more after it."""
+    more after it.
+
+    ``replaces`` is set when the chain took blocks back: everything known from after that position
+    is void, and the events are those that follow it now.
+    """
 
     events: Sequence[MarketEvent]
     upto: LogPosition
     more: bool = False
+    replaces: LogPosition | None = None

@@ -96,7 +96,8 @@ class Market(Protocol):
         ...
 
     async def events_after(self, position: LogPosition, household: int) -> EventPage:
-        """Every clearing, and what concerns one household, after a position."""
+        """Every clearing, and what concerns one household, after a position; after an earlier one
+        if the chain has replaced the block of this one since, and the page says so."""
         ...
 
 
@@ -176,7 +177,7 @@ class NodeStorage(IntentStorage, MeterStorage, Protocol):
         ...
 
     def set_cursor(self, position: LogPosition) -> None:
-        """Remember it, in the transaction that stored those events."""
+        """Remember it with its block's hash, in the transaction that stored those events."""
         ...
 
     def add_clearing(self, cleared: SlotCleared) -> None:

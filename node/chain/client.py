@@ -6,16 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from web3.exceptions import BlockNotFound
+
 from node.chain.contracts import contract
-from node.chain.events import LogDecoder, rules_of
-from node.chain.rpc import Receipt, Rpc, Sender
-from node.errors import ChainMismatch
+from node.chain.events import LogDecoder, as_bytes, rules_of
+from node.chain.rpc import NO_ANSWER, Receipt, Rpc, Sender, number
+from node.errors import ChainMismatch, ChainUnreachable
 from node.model import EventPage, LogPosition, MarketEvent, MarketRules, SignedOrder
 
 MARKET: Final = contract("EnergyMarket")
 
 BLOCKS_PER_PAGE: Final = 5_000
 """Blocks of which logs are asked for at once."""
+
+END_OF_BLOCK: Final = 2**31 - 1
+"""An index after every log of a block."""
 
 GAS_PER_BATCH: Final = 1_500_000
 GAS_PER_ORDER: Final = 130_000
@@ -103,8 +108,23 @@ class MarketClient:
         ]
         return sorted(events, key=lambda event: event.position)
 
+    async def end_of(self, block: int | None = None) -> LogPosition | None:
+        """The end of a block with the block's hash, of the newest one if none is named; None if
+        the chain has no such block."""
+        which = "latest" if block is None else hex(block)
+        try:
+            found = await self.rpc.ask("eth_getBlockByNumber", which, False)  # noqa: FBT003 - JSON-RPC
+        except BlockNotFound:
+            return None
+        except NO_ANSWER as error:
+            raise ChainUnreachable(f"no block {which} from the chain: {error}") from error
+        if found is None:
+            return None
+        return LogPosition(number(found["number"]), END_OF_BLOCK, as_bytes(found["hash"]))
+
     async def events_after(self, position: LogPosition, household: int | None = None) -> EventPage:
-        """The next page of events after a position: at most BLOCKS_PER_PAGE blocks of them."""
+        """The next page of events after a position: at most BLOCKS_PER_PAGE blocks of them. For a
+        chain that takes no block back; a node follows with ``node.chain.heads``."""
         head = await self.rpc.head()
         first = max(position.block, self.where.created_in_block)
         last = min(first + BLOCKS_PER_PAGE - 1, head)
@@ -153,10 +173,6 @@ class MarketClient:
             numbers,
             gas=GAS_CLEAR + GAS_PER_SETTLEMENT * len(numbers),
         )
-
-
-END_OF_BLOCK: Final = 2**31 - 1
-"""An index after every log of a block."""
 
 
 def order_argument(signed: SignedOrder) -> tuple[int, bytes, bytes, bytes]:

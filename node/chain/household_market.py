@@ -7,6 +7,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from node.chain.client import MARKET, MarketClient
+from node.chain.heads import FollowedChain
 from node.chain.rpc import Rpc, Sender
 from node.clock import Clock
 from node.errors import ChainMismatch, ChainUnreachable, Refused
@@ -51,6 +52,7 @@ class ChainMarket:
         relay: OrderRelay | None = None,
     ) -> None:
         self._client = client
+        self._followed = FollowedChain(client, client.where.created_in_block)
         self._sender = sender
         self._clock = clock
         self._relay = relay
@@ -112,7 +114,7 @@ class ChainMarket:
     async def events_after(self, position: LogPosition, household: int) -> EventPage:
         """Every clearing, and what concerns the household, by the chain's own filter."""
         await self._still_on_the_agreed_chain()
-        return await self._client.events_after(position, household)
+        return await self._followed.events_after(position, household)
 
     async def _still_on_the_agreed_chain(self) -> None:
         """Ask before anything is sent or believed: an endpoint may be pointed at another chain

@@ -97,9 +97,8 @@ class Outbox:
         is_own = _is_of(event, order)
         state = IntentState.ACCEPTED if is_own else IntentState.REFUSED
         reason = "" if is_own else Refusal.DUPLICATE.word
-        at = event.position if is_own else None
         try:
-            self._storage.set_intent_state(slot, side, state, reason, at=at)
+            self._storage.set_intent_state(slot, side, state, reason, at=event.position)
         except ValueError:
             return False  # its transaction was undone: it was never sent from here
         self._forget(slot, side)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from node.agenda import NodeStatus
 from node.clock import Clock
 from node.config import NodeConfig
-from node.daemon import HouseholdNode, NodeStatus
+from node.daemon import HouseholdNode
 from node.meter.health import MeterHealth, MeterState
 from node.meter.live import LiveMeter
 from node.ports import IntentState

@@ -247,9 +247,10 @@ class NodeDatabase:
 
     def set_cursor(self, position: LogPosition) -> None:
         """Remember it, in the transaction that stored those events."""
-        if position == self.cursor():
+        known = self.cursor()
+        if (position, position.block_hash) == (known, known.block_hash):
             return  # a chain at rest must not wear the disk
-        self._execute(sql.SET_CURSOR, (position.block, position.index))
+        self._execute(sql.SET_CURSOR, (position.block, position.index, position.block_hash))
         self._cursor, self._cursor_holds_at = position, self._connection.rollbacks
 
     def rewind(self, to: LogPosition) -> None:
@@ -262,7 +263,7 @@ class NodeDatabase:
             self._execute(sql.FORGET_SETTLEMENTS, after)
             self._execute(sql.FORGET_CLEARINGS, after)
             self._execute(sql.FORGET_ACCEPTANCES, after)
-            self.set_cursor(min(to, self.cursor()))
+            self.set_cursor(min(self.cursor(), to))
 
     def add_clearing(self, cleared: SlotCleared) -> None:
         """Project a clearing; the same one again changes nothing. Raises Disagreement if the slot

@@ -65,8 +65,8 @@ OPEN_INTENTS: Final = (
     "SELECT household, slot, side, energy_wh, limit_price, evidence, signature, state"
     " FROM intent WHERE state <= 1 ORDER BY slot, side"
 )
-CURSOR: Final = "SELECT block, log_index FROM cursor"
-SET_CURSOR: Final = "UPDATE cursor SET block = ?, log_index = ?"
+CURSOR: Final = "SELECT block, log_index, coalesce(block_hash, x'') FROM cursor"
+SET_CURSOR: Final = "UPDATE cursor SET block = ?, log_index = ?, block_hash = nullif(?, x'')"
 ADD_CLEARING: Final = (
     "INSERT INTO clearing (slot, price, matched_wh, ask_wh, bid_wh, block, log_index)"
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"

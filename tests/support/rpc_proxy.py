@@ -90,6 +90,8 @@ class RpcProxy:
         answer = await self._forward(body)
         if self._strikes(RpcFault.SLOW):
             await asyncio.sleep(SLOW_S)
+        if b'"latest"' in body and method == "eth_getBlockByNumber":
+            answer = await self._older(body, answer)
         answer = self._bent(method, answer)
         if self._strikes(RpcFault.CUT):
             half = answer[: len(answer) // 2]
@@ -98,12 +100,18 @@ class RpcProxy:
         await _reply(writer, answer)
         return True
 
+    async def _older(self, body: bytes, answer: bytes) -> bytes:
+        """Perhaps a block that was the newest one some blocks ago."""
+        if not self._strikes(RpcFault.STALE_HEAD):
+            return answer
+        number = int(json.loads(answer)["result"]["number"], 16)
+        stale = f'"{max(number - STALE_BLOCKS, 0):#x}"'
+        return await self._forward(body.replace(b'"latest"', stale.encode()))
+
     def _bent(self, method: str, answer: bytes) -> bytes:
         document: dict[str, Any] = json.loads(answer)
         if method == "eth_chainId" and self._strikes(RpcFault.WRONG_CHAIN):
             document["result"] = hex(OTHER_CHAIN)
-        elif method == "eth_blockNumber" and self._strikes(RpcFault.STALE_HEAD):
-            document["result"] = hex(max(int(document["result"], 16) - STALE_BLOCKS, 0))
         elif method == "eth_getTransactionReceipt" and self._strikes(RpcFault.NO_RECEIPT):
             document["result"] = None
         elif method == "eth_getLogs" and self._strikes(RpcFault.LOGS_TWICE):
