@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -133,8 +133,8 @@ def spans(operation: Operation, tables: TariffTables, period: Period) -> tuple[S
     first, until = period.first, period.until
     cuts = {date(year, 1, 1) for year in range(first.year + 1, until.year + 1)}
     dated: tuple[Price | Supply | Fee | Consumer | Producer, ...] = (
-        *operation.prices,
-        *operation.supplies,
+        *chain.from_iterable(operation.prices.values()),
+        *chain.from_iterable(operation.supplies.values()),
         *operation.fees,
         *operation.consumers.values(),
         *operation.producers.values(),

@@ -225,7 +225,8 @@ def _index_row(bill: Bill) -> str:
 
 
 def write_file(path: Path, text: str) -> bool:
-    """Write a file whole, or leave it as it is: never half of it. False if it said so already.
+    """Write a file whole, for its owner's eyes, or leave it as it is: never half of it. False if it
+    said so already.
 
     Raises ConfigurationError if it cannot be written.
     """
@@ -235,6 +236,7 @@ def write_file(path: Path, text: str) -> bool:
             return False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = path.with_name(f".{path.name}.part")
+        beside.touch(mode=0o600)
         with beside.open("wb") as stream:
             stream.write(content)
             stream.flush()

@@ -220,7 +220,8 @@ def _keep(
         ("production.csv", curves.production),
         ("consumption.csv", curves.consumption),
     ):
-        _write(folder / name, "".join(curve_table_text(table)), is_new=is_new)
+        if table.points:
+            _write(folder / name, "".join(curve_table_text(table)), is_new=is_new)
     run.stages.append(Stage.BILL)
     for name, text in period_files(bills).items():
         _write(folder / name, text, is_new=is_new)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -104,15 +104,16 @@ class Fee:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """All that bills are made from, beside energy and tariffs. ``rules`` is the version of the
-    rules that the members voted; it is stamped on every bill."""
+    rules that the members voted; it is stamped on every bill. Prices go by producer and consumer,
+    supplies by consumer."""
 
     name: str
     rules: str
     zone: ZoneInfo
     consumers: Mapping[str, Consumer]
     producers: Mapping[str, Producer]
-    prices: tuple[Price, ...]
-    supplies: tuple[Supply, ...]
+    prices: Mapping[tuple[str, str | None], Sequence[Price]]
+    supplies: Mapping[str, Sequence[Supply]]
     fees: tuple[Fee, ...]
     local_accise: LocalAccise = LocalAccise.DUE
     local_accise_reference: str = ""
@@ -123,14 +124,9 @@ class Operation:
 
         Raises Refused if they agreed on none.
         """
-        holding = [
-            price
-            for price in self.prices
-            if price.producer == producer and price.first <= day < price.until
-        ]
         for wanted in (consumer, None):
-            for price in holding:
-                if price.consumer == wanted:
+            for price in self.prices.get((producer, wanted), ()):
+                if price.first <= day < price.until:
                     return price
         raise Refused(
             f"{producer} and {consumer} agreed on no price for {day}",
@@ -140,8 +136,8 @@ class Operation:
 
     def supply(self, consumer: str, day: date) -> Supply:
         """A consumer's contract with its supplier on a day. Raises Refused if there is none."""
-        for supply in self.supplies:
-            if supply.consumer == consumer and supply.first <= day < supply.until:
+        for supply in self.supplies.get(consumer, ()):
+            if supply.first <= day < supply.until:
                 return supply
         raise Refused(
             f"nothing is known of {consumer}'s contract with its supplier on {day}",

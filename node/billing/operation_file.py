@@ -7,8 +7,9 @@ point number. A field that nobody knows is refused: it may be a price, misspelt.
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -33,7 +34,11 @@ __all__ = ["operation_from", "read_operation"]
 
 MAX_OPERATION_BYTES: Final = 16 * 2**20
 
+_POINT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+
 _T = TypeVar("_T")
+_D = TypeVar("_D")
+_K = TypeVar("_K")
 _M = TypeVar("_M", Consumer, Producer)
 
 
@@ -66,8 +71,10 @@ def operation_from(fields: Mapping[str, Any], *, file: Path | None = None) -> Op
         zone=zone_of(own.text("timezone", "Europe/Paris")),
         consumers=document.members("consumer", _consumer),
         producers=document.members("producer", _producer),
-        prices=tuple(map(_price, document.each("price"))),
-        supplies=tuple(map(_supply, document.each("supply"))),
+        prices=_grouped(
+            map(_price, document.each("price")), lambda price: (price.producer, price.consumer)
+        ),
+        supplies=_grouped(map(_supply, document.each("supply")), lambda supply: supply.consumer),
         fees=tuple(map(_fee, document.each("fee"))),
         local_accise=taxes.parsed("local_accise", LocalAccise, "due"),
         local_accise_reference=taxes.text("reference", ""),
@@ -82,30 +89,44 @@ def operation_from(fields: Mapping[str, Any], *, file: Path | None = None) -> Op
 def _check(operation: Operation, document: _Section) -> None:
     if operation.local_accise is LocalAccise.EXEMPT and not operation.local_accise_reference:
         raise document.wrong("[taxes] exempts local energy without the reference that allows it")
-    for price in operation.prices:
+    for price in itertools.chain.from_iterable(operation.prices.values()):
         if price.producer not in operation.producers:
             raise document.wrong(f"a price of {price.producer}, who is no producer")
         if price.consumer is not None and price.consumer not in operation.consumers:
             raise document.wrong(f"a price for {price.consumer}, who is no consumer")
-    for supply in operation.supplies:
+    for supply in itertools.chain.from_iterable(operation.supplies.values()):
         if supply.consumer not in operation.consumers:
             raise document.wrong(f"a supply of {supply.consumer}, who is no consumer")
     for consumer in operation.consumers.values():
         if consumer.turpe is not None and consumer.kva is None:
             raise document.wrong(f"{consumer.point} has a turpe option, but no kva")
-    _check_once(document, "price", [(p, p.producer, p.consumer) for p in operation.prices])
-    _check_once(document, "supply", [(s, s.consumer, None) for s in operation.supplies])
-    _check_once(document, "fee", [(f, "the community", None) for f in operation.fees])
+    _check_dates(operation, document)
 
 
-def _check_once(
-    document: _Section, what: str, dated: Sequence[tuple[Price | Supply | Fee, str, str | None]]
-) -> None:
+def _check_dates(operation: Operation, document: _Section) -> None:
+    for what, groups in (
+        ("price", operation.prices.values()),
+        ("supply", operation.supplies.values()),
+        ("fee", [operation.fees]),
+    ):
+        for dated in groups:
+            _check_once(document, what, dated)
+
+
+def _check_once(document: _Section, what: str, dated: Iterable[Price | Supply | Fee]) -> None:
     """Refuse two of one kind that hold at one time."""
-    ordered = sorted(dated, key=lambda entry: (entry[1], entry[2] or "", entry[0].first))
-    for (before, *whose), (after, *other) in itertools.pairwise(ordered):
-        if whose == other and after.first < before.until:
-            raise document.wrong(f"two of [[{what}]] hold for {whose[0]} on {after.first}")
+    ordered = sorted(dated, key=lambda entry: entry.first)
+    for before, after in itertools.pairwise(ordered):
+        if after.first < before.until:
+            raise document.wrong(f"two of [[{what}]] hold on {after.first}")
+
+
+def _grouped(items: Iterable[_D], key: Callable[[_D], _K]) -> dict[_K, tuple[_D, ...]]:
+    """Items by their key, in their order."""
+    found: dict[_K, tuple[_D, ...]] = {}
+    for item in items:
+        found[key(item)] = (*found.get(key(item), ()), item)
+    return found
 
 
 class _Section:
@@ -217,8 +238,15 @@ class _Section:
         return dict(sorted(found.items()))
 
 
+def _point(text: str) -> str:
+    """A delivery point's number; it names files, so it may hold nothing that leads elsewhere."""
+    if not _POINT.fullmatch(text):
+        raise ValueError(f"{text!r} is no number of a delivery point")
+    return text
+
+
 def _consumer(section: _Section) -> Consumer:
-    point = section.text("point")
+    point = section.parsed("point", _point)
     first, until = section.span()
     turpe = section.text("turpe", "")
     return Consumer(
@@ -234,7 +262,7 @@ def _consumer(section: _Section) -> Consumer:
 
 
 def _producer(section: _Section) -> Producer:
-    point = section.text("point")
+    point = section.parsed("point", _point)
     first, until = section.span()
     surplus = section.text("surplus_ct_kwh", "")
     return Producer(

@@ -88,6 +88,7 @@ def test_the_same_command_writes_the_same_bytes(street: list[object], tmp_path: 
     assert one == two
     assert {"bills.json", "index.html", "lines.csv", f"2025-10-producer-{ROOF}.html"} <= set(one)
     assert len(one) == 3 + 3 * 3
+    assert {path.stat().st_mode & 0o777 for path in folders[0].iterdir()} == {0o600}
 
 
 def test_any_days_are_billed_and_other_choices_refused(street: list[object]) -> None:

@@ -245,6 +245,7 @@ def test_periods_name_themselves() -> None:
         ({"wrong": 1}, "nobody knows wrong"),
         ({"consumer": []}, r"no \[\[consumer\]\]"),
         ({"consumer": [{"point": "a"}, {"point": "a"}]}, "stands twice"),
+        ({"consumer": [{"point": "../a"}]}, "no number of a delivery point"),
         ({"consumer": [{"point": "a", "kva": 0}]}, "no whole number"),
         (
             {"consumer": [{"point": "a", "turpe": "CU4"}], "price": [], "supply": []},
