@@ -1,6 +1,6 @@
 """The chain side of a household: client, keys, outbox, events and deployment.
 
-py-ecc, which eth-account brings along, lets all of Python recurse a hundred thousand deep when it is
+py-ecc, which eth-account brings along, lets Python recurse a hundred thousand deep once it is
 imported. With that a nested document of 100 kB, from a meter's broker or from whoever speaks to a
 relay, overruns the machine's stack and kills the process, where Python would raise RecursionError.
 So it is imported here, before anything else can, and the limit is put back.

@@ -1,4 +1,4 @@
-"""No library may let Python recurse until the machine's stack ends: a document could kill a node."""
+"""No library may let Python recurse until the stack ends: a document could kill a node."""
 
 from __future__ import annotations
 
