@@ -101,7 +101,8 @@ def _add_fixed(tables: TariffTables, book: LineBook, turpe: Turpe, kva: int, spa
         (LineKind.TURPE_POWER, turpe.power_units * kva),
     ):
         days = _days(span, rate)
-        base_cents += Line(kind, "", "", *span, *days).amount_cents
+        first, until = span
+        base_cents += Line(kind, "", "", first, until, *days).amount_cents
         book.add(
             kind,
             span,

@@ -121,10 +121,8 @@ def random_bills(rng: random.Random) -> PeriodBills:
     period = Period(first, first + timedelta(days=rng.choice([1, 7, 30, 31, 45])), PARIS)
     step_s = rng.choice([1800, 3600])
     case = random_month(rng, (period.end_s - period.start_s) // step_s, gaps=False)
-    tables = [
-        CurveTable(period.start_s, step_s, dict(side))
-        for side in (case.production, case.consumption)
-    ]
+    produced = CurveTable(period.start_s, step_s, dict(case.production))
+    consumed = CurveTable(period.start_s, step_s, dict(case.consumption))
     document = street(
         producer=[
             {"point": point} | rng.choice([{}, {"no_vat": "CGI art. 293 B"}])
@@ -145,7 +143,7 @@ def random_bills(rng: random.Random) -> PeriodBills:
         fee=rng.choice([[], [{"ct_kwh": _cents(rng), "vat": rng.choice(["normal", "none"])}]]),
     )
     key = default_dynamic() if case.key.name == "virtual" else case.key
-    return bill_period(operation_from(document), TARIFFS, key, *tables, period)
+    return bill_period(operation_from(document), TARIFFS, key, produced, consumed, period)
 
 
 def _cents(rng: random.Random) -> str:
