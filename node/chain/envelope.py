@@ -60,7 +60,7 @@ def open_envelope(kind: str, text: str, signatures: int) -> Envelope:
     try:
         packed = base64.b32decode(letters + "=" * (-len(letters) % 8))
     except (binascii.Error, ValueError) as error:
-        raise _damaged(kind, "it has characters that do not belong there") from error
+        raise _damaged(kind, "a part is missing, or there is more than belongs there") from error
     checksum, packed = packed[:_CHECKSUM_BYTES], packed[_CHECKSUM_BYTES:]
     if keccak(packed)[:_CHECKSUM_BYTES] != checksum:
         raise _damaged(kind, "a part is missing or was changed")

@@ -304,6 +304,7 @@ def _with_chain(text: str, settings: Mapping[str, Any], community: Community, ur
         "trade": bool(said.get("trade", False)),
         "created_in_block": community.created_in_block,
         "gas_price_wei": community.gas_price_wei,
+        "finality_depth": community.finality_depth,
     }
     text = with_settings(text, "chain", values)
     if settings.get("household", {}).get("slot_s", DEFAULT_SLOT_S) != community.slot_s:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from node.clock import Clock
 from node.config import ChainSection, NodeConfig, password_of
-from node.errors import ChainMismatch, ChainUnreachable, Refused
+from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError, Refused
 from node.model import EventPage, LogPosition, MarketRules, Order, SignedOrder
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class Limits:
 class HouseholdKey:
     """The household's key, opened once: for orders and for the transactions that carry them.
 
-    Implements ``node.ports.OrderSigner``. The chain's id comes from the settings, not from whoever
-    answers: a signature made for one chain counts on no other.
+    A keystore that was replaced while the node runs is opened before the next order is signed: the
+    owner has named another key. Implements ``node.ports.OrderSigner``. The chain's id comes from
+    the settings, not from whoever answers: a signature made for one chain counts on no other.
     """
 
     def __init__(self, config: NodeConfig, environment: Mapping[str, str]) -> None:
@@ -52,27 +53,52 @@ class HouseholdKey:
         self._environment = environment
         self._key: Key | None = None
         self._pen: MarketSigner | None = None
+        self._read: object = None
 
     def open(self) -> Key:
         """The key. Takes a second the first time. Raises ConfigurationError."""
-        from node.chain.keys import MarketSigner  # noqa: PLC0415 - see the module's docstring
-        from node.chain.keystore import read_keystore  # noqa: PLC0415
+        return self._key or self._opened()
 
-        if self._key is None:
-            chain, keystore = self._config.chain, self._config.key.keystore
-            assert chain is not None
-            assert keystore is not None
-            key = read_keystore(keystore, password_of(self._config, self._environment))
-            self._pen = MarketSigner(key, chain.chain_id, chain.market)
-            self._key = key
-        return self._key
+    def refresh(self) -> None:
+        """Open the keystore again if it is not the file that was read. One that cannot be used is
+        told once, and the key that is known stays."""
+        if self._key is None or self._stamp() == self._read:
+            return
+        try:
+            key = self._opened()
+        except ConfigurationError as error:
+            log.warning("key_not_read why=%r", str(error))
+        else:
+            log.info("key_changed signer=%s", key.address)
 
     def sign(self, order: Order) -> bytes:
         """The order's signature."""
         if self._pen is None:
             self.open()
+        self.refresh()
         assert self._pen is not None
         return self._pen.sign(order)
+
+    def _opened(self) -> Key:
+        from node.chain.keys import MarketSigner  # noqa: PLC0415 - see the module's docstring
+        from node.chain.keystore import read_keystore  # noqa: PLC0415
+
+        chain, keystore = self._config.chain, self._config.key.keystore
+        assert chain is not None
+        assert keystore is not None
+        self._read = self._stamp()
+        self._key = read_keystore(keystore, password_of(self._config, self._environment))
+        self._pen = MarketSigner(self._key, chain.chain_id, chain.market)
+        return self._key
+
+    def _stamp(self) -> object:
+        """What tells one keystore file from another; None where there is none."""
+        assert self._config.key.keystore is not None
+        try:
+            found = self._config.key.keystore.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 class LateMarket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -18,7 +18,10 @@ OPERATOR: Final = Key(b"\x11" * 32)
 NOW_S: Final = 1_800_000_000
 
 
-def community(operator: Key = OPERATOR, **changes: object) -> Community:
+def community(
+    operator: Key = OPERATOR,
+    **changes: Any,  # noqa: ANN401 - a test's own words
+) -> Community:
     """One whose contracts stand at addresses that are easy to tell apart."""
     made = Community(
         name="Rue des Lilas",
@@ -37,7 +40,7 @@ def community(operator: Key = OPERATOR, **changes: object) -> Community:
         },
         created_in_block=3,
     )
-    return replace(made, **changes)  # type: ignore[arg-type] # a test's own words
+    return replace(made, **changes)
 
 
 def draw(seed: int = 0) -> keeping.Draw:
