@@ -204,6 +204,7 @@ def _say_orders(document: Document) -> None:
         Column("state", figures=False),
         Column("filled kWh"),
         Column("price ct/kWh"),
+        Column("final", figures=False),
     ]
     rows = [
         (
@@ -214,6 +215,7 @@ def _say_orders(document: Document) -> None:
             order["state"],
             energy_text(order["filled_wh"]),
             price_text(order["price"]),
+            "yes" if order["final"] else "" if order["filled_wh"] is None else "not yet",
         )
         for order in document["orders"]
     ]

@@ -53,6 +53,8 @@ class ChainSection:
     """The chain and the market's contract on it. Without ``trade`` nothing is signed or sent.
 
     ``relay`` is who carries this household's orders first; without one they go by themselves.
+    ``finality_depth`` is the number of blocks on top of one that make it final: the community's
+    engine and its validators decide it. Until then money is shown as not final.
     """
 
     rpc: str
@@ -62,6 +64,7 @@ class ChainSection:
     created_in_block: int = field(default=0, metadata={"least": 0, "most": 2**63 - 1})
     gas_price_wei: int = field(default=0, metadata={"least": 0, "most": 10**15})
     relay: str | None = field(default=None, metadata={"url": True})
+    finality_depth: int = field(default=12, metadata={"least": 0, "most": 10_000})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from node.config import NodeConfig
 from node.daemon import HouseholdNode
 from node.meter.health import MeterHealth, MeterState
 from node.meter.live import LiveMeter
+from node.model import LogPosition
 from node.ports import IntentState
 from node.publish.state import Counters, PublishedState
 from node.service.upkeep import Upkeep
@@ -49,6 +50,7 @@ def store_picture(storage: NodeDatabase, config: NodeConfig, now_s: int) -> dict
     closed = (storage.slot_energy(slot - back) for back in range(1, SLOTS_SHOWN + 1))
     trades = storage.own_trades(slot - ORDERS_SHOWN)[-ORDERS_SHOWN:]
     reading = storage.last_reading()
+    final_block = _final_block(storage.cursor(), config)
     return {
         "mode": "trade" if config.trades else "paper",
         "household": config.household.number,
@@ -64,14 +66,22 @@ def store_picture(storage: NodeDatabase, config: NodeConfig, now_s: int) -> dict
             for energy in closed
             if energy is not None
         ],
-        "orders": [_order(trade, on_paper=not config.trades) for trade in trades],
+        "orders": [_order(trade, final_block, on_paper=not config.trades) for trade in trades],
+        "final_block": max(final_block, 0),
         "today": _today(storage.totals(slot_at(day_s, slot_s)), day_s),
         "last_reading_at_s": None if reading is None else reading.taken_at_s,
     }
 
 
-def _order(trade: OwnTrade, *, on_paper: bool) -> dict[str, object]:
-    """In paper mode an order that nobody took is what it was meant to be, and not refused."""
+def _final_block(cursor: LogPosition, config: NodeConfig) -> int:
+    """The last block that the chain's engine never takes back, of those that were followed."""
+    depth = 0 if config.chain is None else config.chain.finality_depth
+    return cursor.block - depth
+
+
+def _order(trade: OwnTrade, final_block: int, *, on_paper: bool) -> dict[str, object]:
+    """In paper mode an order that nobody took is what it was meant to be, and not refused. Its
+    money is final with the block in which it moved."""
     is_paper = on_paper and trade.state is not IntentState.ACCEPTED
     order, cleared, settled = trade.order, trade.cleared, trade.settled
     return {
@@ -84,6 +94,7 @@ def _order(trade: OwnTrade, *, on_paper: bool) -> dict[str, object]:
         "price": None if cleared is None else cleared.price,
         "filled_wh": None if settled is None else settled.filled_wh,
         "amount_units": None if settled is None else settled.amount_units,
+        "final": settled is not None and settled.position.block <= final_block,
     }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Coroutine
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import settings
@@ -18,13 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.chain.client import END_OF_BLOCK
 from node.clock import ManualClock
+from node.config import load_config
 from node.daemon import HouseholdNode
 from node.errors import ChainUnreachable
 from node.market.strategies import strategy_named
 from node.meter.replay import ReplayMeter
-from node.model import Household, LogPosition, MarketRules, Side, SlotCleared
+from node.model import Household, LogPosition, MarketRules, OrderSettled, Side, SlotCleared
 from node.ports import IntentState
 from node.service.paper import PaperSigner
+from node.service.picture import store_picture
 from node.store import NodeDatabase
 from tests.support.reorganised import (
     DEPTH,
@@ -218,6 +221,30 @@ def test_an_endpoint_that_is_behind_takes_nothing_back() -> None:
     restarted = new_node(database, ForkingMarket(behind, NEVER_CLOSED), clock)
     at_once(restarted.follow())
     assert knowledge(database) == known
+    database.close()
+
+
+@pytest.mark.parametrize(("depth", "final"), [(0, True), (6, True), (7, False), (12, False)])
+def test_money_is_final_under_the_rule_of_the_engine(
+    depth: int, *, final: bool, tmp_path: Path
+) -> None:
+    chain, clock, database = ForkingChain(), ManualClock(ALL_OPEN_S), new_database()
+    slot = SLOTS - 1
+    chain.add([accepted(LogPosition(1, 0), slot, Side.BID)])
+    chain.add([SlotCleared(LogPosition(2, 0), slot, 7_000, 1, 1, 1)])
+    chain.add([OrderSettled(LogPosition(3, 0), slot, HOUSEHOLD, Side.BID, 1, 7_000, -7_000)])
+    for _ in range(6):
+        chain.add([])
+    at_once(new_node(database, ForkingMarket(chain, NEVER_CLOSED), clock).follow())
+    settings_file = tmp_path / "daisee.toml"
+    settings_file.write_text(
+        '[meter]\nkind = "replay"\nfile = "home.csv"\n[chain]\nrpc = "http://127.0.0.1:1"\n'
+        f'chain_id = 1\nmarket = "0x{"00" * 20}"\ntrade = true\nfinality_depth = {depth}\n'
+    )
+    shown = store_picture(database, load_config(settings_file, {}), clock.now_s())
+    orders = cast("list[dict[str, object]]", shown["orders"])
+    assert [order["final"] for order in orders if order["filled_wh"] is not None] == [final]
+    assert shown["final_block"] == max(9 - depth, 0)
     database.close()
 
 
