@@ -219,7 +219,7 @@ async def _join(
         return
     ask_once(effects, yes=yes)
     owner, signer = await asyncio.to_thread(household_keys, keys, secrets.token_bytes)
-    url = rpc_url or community.rpc_urls[0]
+    url = rpc_url or settings.get("chain", {}).get("rpc") or community.rpc_urls[0]
     changed = _with_chain(text, settings, community, url)
     changed = _with_key(changed, settings, keys)
     replace_file(home.config, changed)
@@ -306,6 +306,8 @@ def _with_chain(text: str, settings: Mapping[str, Any], community: Community, ur
         "gas_price_wei": community.gas_price_wei,
         "finality_depth": community.finality_depth,
     }
+    if community.relay_urls and not said:  # one that was taken out again stays out
+        values["relay"] = community.relay_urls[0]
     text = with_settings(text, "chain", values)
     if settings.get("household", {}).get("slot_s", DEFAULT_SLOT_S) != community.slot_s:
         text = with_settings(text, "household", {"slot_s": community.slot_s})

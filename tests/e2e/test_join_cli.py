@@ -194,6 +194,21 @@ def test_a_dry_run_changes_nothing(home: Home) -> None:
         assert result["member"]["standing"] == "good"
 
 
+def test_the_relay_is_written_down_once(home: Home) -> None:
+    """A household that took it out again meant it."""
+    relay = "http://127.0.0.1:8780"
+    invite = written(home.at, relay_urls=(relay,))
+    home.join(invite)
+    chain = load_config(home.config, {}).chain
+    assert chain is not None
+    assert chain.relay == relay
+    lines = home.config.read_text().splitlines(keepends=True)
+    without = "".join(line for line in lines if not line.startswith("relay"))
+    home.config.write_text(without)
+    home.join(invite)
+    assert home.config.read_text() == without
+
+
 def test_joining_again_keeps_keys_and_settings(home: Home) -> None:
     invite = invited(home.at)
     first = home.join(invite)
@@ -510,11 +525,9 @@ def test_no_key_password_or_secret_leaves_its_file(
             result = lilas.say(*more, *lilas.network)
             assert result.exit_code == 0, result.stderr
             said += result.output
-        for more in (
-            ("join", *home.options),
-            ("key", "rotate", "--config", str(home.config), "--yes"),
-        ):
-            result = lilas.say(*more)
+        rotation = ("key", "rotate", "--config", str(home.config), "--yes")
+        for afterwards in (("join", *home.options), rotation):
+            result = lilas.say(*afterwards)
             assert result.exit_code == 0, result.stderr
             said += result.output
     said += caplog.text
