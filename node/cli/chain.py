@@ -52,6 +52,7 @@ def chain() -> None:
     "--host", "hosts", multiple=True, metavar="IP", help="A validator's machine; once for each."
 )
 @click.option("--light-keys", is_flag=True, help="Keystores that open fast: for a trial only.")
+@click.option("--rewrite", is_flag=True, help="Write anew what follows from network.toml.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @json_option
 def init(
@@ -65,13 +66,15 @@ def init(
     period_s: int,
     hosts: tuple[str, ...],
     light_keys: bool,
+    rewrite: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Write a chain's first block, keys, peers, systemd units and a compose file.
 
-    Running it again completes what is missing and changes nothing that is there. Each validator's
-    folder is for the machine that runs it, and for nobody else.
+    Running it again completes what is missing and changes nothing that is there; with --rewrite
+    everything but keys follows a network.toml that was changed. Each validator's folder is for the
+    machine that runs it, and for nobody else.
     """
     known = load_network(out) if (out / FILE).exists() else None
     plan = Plan(
@@ -91,7 +94,7 @@ def init(
         ]
         network = None
     else:
-        network, written = init_network(out, plan, secrets.token_bytes)
+        network, written = init_network(out, plan, secrets.token_bytes, rewrite=rewrite)
     if as_json:
         say_document(_document(plan, network, written))
         return

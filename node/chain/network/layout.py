@@ -89,23 +89,27 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One file of the layout, below its folder: ``made``, ``there`` (as it should be), or ``kept``
-    (somebody changed it)."""
+    """One file of the layout, below its folder: ``made``, ``there`` (as it should be), ``kept``
+    (somebody changed it) or ``rewritten``."""
 
     path: Path
     state: str
     secret: bool = False
 
 
-def init_network(folder: Path, plan: Plan, draw: Draw) -> tuple[Network, list[Written]]:
+def init_network(
+    folder: Path, plan: Plan, draw: Draw, *, rewrite: bool = False
+) -> tuple[Network, list[Written]]:
     """Write what is missing. Running it again, or after a power cut, completes what is there.
 
+    With ``rewrite``, what follows from ``network.toml`` is written anew: somebody changed that.
     Raises ConfigurationError when the folder holds another network than the one planned.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret_paths = [path for path, secret in planned_paths(plan).items() if secret]
     before = {path for path in secret_paths if (folder / path).exists()}
-    if (folder / FILE).exists():
+    known = (folder / FILE).exists()
+    if known:
         network = load_network(folder)
         _refuse_another(folder, network, plan)
         _keys_of(folder, plan, draw)
@@ -115,6 +119,7 @@ def init_network(folder: Path, plan: Plan, draw: Draw) -> tuple[Network, list[Wr
     written = [
         Written(path, "there" if path in before else "made", secret=True) for path in secret_paths
     ]
+    written.append(Written(Path(FILE), "there" if known else "made"))
     for path, text in derived_files(network).items():
         target = folder / path
         if not target.exists():
@@ -122,7 +127,10 @@ def init_network(folder: Path, plan: Plan, draw: Draw) -> tuple[Network, list[Wr
             written.append(Written(path, "made"))
         else:
             same = target.read_text(errors="replace") == text
-            written.append(Written(path, "there" if same else "kept"))
+            if rewrite and not same:
+                _write(target, text)
+            state = "there" if same else "rewritten" if rewrite else "kept"
+            written.append(Written(path, state))
     return network, written
 
 

@@ -28,7 +28,7 @@ operator gives it to relayers and households when it admits them."""
 
 _HEADING: Final = """\
 # The machines of a community's chain, as 'daisee chain init' made them. Nothing here is secret.
-# A machine that moves gets its new host here; then run 'daisee chain init' again.
+# A machine that moves gets its new host here; then 'daisee chain init --rewrite' tells the others.
 """
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 _ENODE: Final = re.compile(r"[0-9a-f]{128}")
