@@ -141,7 +141,7 @@ def open_dispute(
     signer = check.claimant(claim.head(), signed.signature)
     if signer is None:
         raise Refused("the claim carries no signature", reason="wrong_signature")
-    if signer not in authorised:
+    if not _is_among(signer, authorised):
         raise Refused(
             f"{signer} may not claim for household {claim.series.household} as {claim.source}",
             reason="not_authorised",
@@ -216,7 +216,7 @@ def rule(
     signer = check.ruler(ruling.claim, ruling.outcome.value, ruling.digest(), signed.signature)
     if signer is None:
         raise Refused("the ruling carries no signature", reason="wrong_signature")
-    if signer not in rulers:
+    if not _is_among(signer, rulers):
         raise Refused(f"{signer} is not the distribution operator", reason="not_authorised")
     return replace(dispute, state=State.RULED, ruling=signed, closed_s=now_s)
 
@@ -235,6 +235,11 @@ def settle(dispute: Dispute, settlement: bytes, now_s: int) -> Dispute:
     ):
         raise Refused("nothing was ruled that could change a bill", reason="nothing_to_settle")
     return replace(dispute, state=State.SETTLED, settlement=settlement)
+
+
+def _is_among(address: str, addresses: Collection[str]) -> bool:
+    """Whatever the case that its digits are written in."""
+    return address.lower() in {one.lower() for one in addresses}
 
 
 def _refuse_unless(dispute: Dispute, *states: State) -> None:

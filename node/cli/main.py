@@ -45,6 +45,12 @@ COMMANDS: Final = {
         "node.cli.completion:completion", "Print the completion script of a shell."
     ),
     "config": CommandEntry("node.cli.config:config", "Show and check the settings of a node."),
+    "consent": CommandEntry(
+        "node.cli.consent:consent", "Record what people agree to, and when they withdraw it."
+    ),
+    "dispute": CommandEntry(
+        "node.cli.dispute:dispute", "Claim, prove, rule and settle what was measured wrongly."
+    ),
     "doctor": CommandEntry("node.cli.doctor:doctor", "Examine this household's node."),
     "dso": CommandEntry("node.cli.dso:dso", "Import and check the distribution operator's curves."),
     "dump": CommandEntry(
@@ -59,6 +65,9 @@ COMMANDS: Final = {
     "node": CommandEntry("node.cli.node:node", "Run a household's node, and see how it is."),
     "paths": CommandEntry(
         "node.cli.paths:paths", "Show where settings, database and keys are kept."
+    ),
+    "person": CommandEntry(
+        "node.cli.person:person", "Keep people's papers, hand them out, and erase them."
     ),
     "relay": CommandEntry("node.cli.relay:relay", "Carry the orders of a street to its chain."),
     "slot": CommandEntry("node.cli.inspect:slot", "Explain the price of a slot."),

@@ -1,0 +1,424 @@
+"""``daisee dispute``, ``consent`` and ``person`` end to end: from a claim to notes, and erasure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from click.testing import CliRunner, Result
+from eth_account import Account
+
+from node.billing.curve_files import CurveTable, curve_table_text
+from node.billing.operation_file import read_operation
+from node.chain.community import Community, save_community
+from node.chain.keys import Key
+from node.chain.member_book import Invited, MemberBook, load_book, save_book
+from node.cli.main import cli
+from node.cli.office import open_office
+from node.errors import ConfigurationError
+from node.market.orders import evidence_commitment, evidence_salt
+from node.model import MarketRules, Order, OrderAccepted, RegisterReading, Side
+from node.slots import iso_utc
+from node.store import LedgerDatabase, NodeDatabase
+from node.store.curves import CurveDatabase
+from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, curves, month
+from tests.support.honest_market import NAMES, HonestMarket
+
+OCTOBER: Final = month("2025-10")
+STEP: Final = 700
+FROM_S: Final = OCTOBER.start_s + STEP * 1800
+HOME, GRID, EVE = Key(b"\x21" * 32), Key(b"\x22" * 32), Key(b"\x23" * 32)
+CONTRACTS: Final = (
+    "AccessManager",
+    "HouseholdRegistry",
+    "SettlementCredit",
+    "EnergyMarket",
+    "RecordBook",
+)
+OPERATION: Final = f"""
+[operation]
+name = "Mill Street"
+rules = "2025-1"
+[tariffs]
+accept = ["one_source"]
+[[producer]]
+point = "{ROOF}"
+name = "The roof"
+surplus_ct_kwh = "4.00"
+[[producer]]
+point = "{BARN}"
+name = "The barn"
+no_vat = "CGI art. 293 B"
+[[consumer]]
+point = "{FLAT}"
+name = "The flat"
+[[consumer]]
+point = "{MILL}"
+name = "The mill"
+[[price]]
+producer = "{ROOF}"
+ct_kwh = "12.00"
+[[price]]
+producer = "{BARN}"
+ct_kwh = "10.50"
+[[fee]]
+ct_kwh = "0.50"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An organiser's files, and those of whom it deals with."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "office.db"
+
+    @property
+    def community(self) -> Path:
+        return self.folder / "community.toml"
+
+    def key(self, key: Key) -> list[object]:
+        """Options of a key, kept in files of its own."""
+        keystore = self.folder / f"{key.address}.json"
+        password = self.folder / "password"
+        if not keystore.exists():
+            keystore.write_text(json.dumps(Account.encrypt(key.secret, "canary", iterations=2)))
+            password.write_text("canary\n")
+            for secret in (keystore, password):
+                secret.chmod(0o600)
+        return ["--keystore", keystore, "--password-file", password]
+
+    def run(self, *words: object) -> Result:
+        return CliRunner().invoke(cli, list(map(str, words)))
+
+    def office(self, *words: object) -> Result:
+        return self.run(*words, "--database", self.database)
+
+    def json(self, *words: object) -> dict[str, Any]:
+        return document(self.office(*words, "--json"))
+
+    def claim(self, key: Key = HOME, values_wh: Sequence[int] = (4_000, 0)) -> Path:
+        """A claim file, of these values from the step on."""
+        table = self.folder / "values.csv"
+        rows = [f"{iso_utc(FROM_S + n * 1800)},{wh}" for n, wh in enumerate(values_wh)]
+        table.write_text("\n".join(["start,wh", *rows]) + "\n")
+        result = self.run(
+            *("dispute", "claim", "--community", self.community, "--household", 2),
+            *("--side", "bid", "--values", table, "--text", "the meter stood still"),
+            *self.key(key),
+        )
+        assert result.exit_code == 0, result.output
+        path = self.folder / "claim.json"
+        path.write_text(result.stdout)
+        return path
+
+    def open(self, claim: Path) -> Result:
+        return self.office("dispute", "open", claim, "--community", self.community, "--json")
+
+    def rule(self, number: str, *more: object, key: Key = GRID, rules: str = "2025-1") -> Result:
+        return self.office(
+            *("dispute", "rule", number, "--rules", rules, "--community", self.community),
+            *("--no-record", *self.key(key), "--json", *more),
+        )
+
+    def settle(self, number: str, *more: object) -> Result:
+        return self.office(
+            *("dispute", "settle", number, "--operation", self.folder / "street.toml"),
+            *("--month", "2025-10", "--production", self.folder / "produced.csv"),
+            *("--consumption", self.folder / "consumed.csv", "--json", *more),
+        )
+
+
+def document(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def write_table(path: Path, table: CurveTable) -> None:
+    path.write_text("".join(curve_table_text(table)))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    address = "0x" + "0b" * 20
+    code_hash = "0x" + "00" * 32
+    save_community(
+        desk.community,
+        Community(
+            name="Mill Street",
+            operator=address,
+            chain_id=31337,
+            genesis_hash=code_hash,
+            engine="besu",
+            finality_depth=0,
+            rpc_urls=("http://127.0.0.1:1",),
+            relay_urls=(),
+            slot_s=1800,
+            contracts=dict.fromkeys(CONTRACTS, address),
+            code_hashes=dict.fromkeys(CONTRACTS, code_hash),
+            created_in_block=0,
+        ),
+    )
+    (tmp_path / "street.toml").write_text(OPERATION)
+    assert read_operation(tmp_path / "street.toml").rules == "2025-1"
+    write_table(
+        tmp_path / "produced.csv",
+        curves(OCTOBER, {ROOF: lambda n: 900 if 16 <= n % 48 < 36 else 0, BARN: lambda n: n % 50}),
+    )
+    write_table(
+        tmp_path / "consumed.csv",
+        curves(OCTOBER, {FLAT: lambda n: 300 + n % 7, MILL: lambda n: 200 + n % 11}),
+    )
+    people = (("The flat", 2, FLAT, HOME), ("The mill", 3, MILL, EVE))
+    for name, number, point, key in people:
+        added = desk.office(
+            *("person", "add", "--name", name, "--household", number),
+            *("--withdrawal", point, "--signer", key.address),
+        )
+        assert added.exit_code == 0, added.output
+    trusted = desk.office("dispute", "trust", "distribution_operator", GRID.address)
+    assert trusted.exit_code == 0, trusted.output
+    return desk
+
+
+def give_document(desk: Desk, number: str) -> None:
+    letter = desk.folder / "letter.txt"
+    letter.write_text("It stood still from noon on.")
+    given = desk.json("dispute", "evidence", number, "--document", letter)
+    assert given["state"] == "evidence"
+
+
+def test_from_a_claim_to_notes_that_sum_to_zero(desk: Desk) -> None:
+    opened = document(desk.open(desk.claim()))
+    number = opened["number"][:12]
+    assert (opened["state"], opened["informational"]) == ("open", False)
+    give_document(desk, number)
+    ruled = document(desk.rule(number, "--outcome", "upheld"))
+    assert (ruled["state"], len(ruled["digest"]), ruled["recorded"]) == ("ruled", 64, False)
+    settled = document(desk.settle(number, "--out", desk.folder / "notes.json"))
+    assert settled["state"] == "settled"
+    assert settled["steps"] == [iso_utc(FROM_S), iso_utc(FROM_S + 1800)]
+    assert settled["notes"]
+    assert sum(note["amount_cents"] for note in settled["notes"]) == 0
+    assert set(settled["not_kept"]) >= {"community", ROOF}
+    assert json.loads((desk.folder / "notes.json").read_text()) == settled
+    export = document(desk.office("person", "export", 3))
+    kinds = [record["kind"] for record in export["records"]]
+    assert "note" in kinds, "a neighbour of the step is concerned too"
+    assert "dispute" not in kinds
+    again = desk.settle(number)
+    assert (again.exit_code, "is settled" in again.stderr) == (6, True)
+    shown = desk.office("dispute", "show", number)
+    assert "settled" in shown.stdout
+    assert desk.json("dispute", "list", "--open") == {"disputes": []}
+    assert len(desk.json("dispute", "list")["disputes"]) == 1
+
+
+def test_what_is_refused_on_the_way(desk: Desk) -> None:
+    claim = desk.claim()
+    number = document(desk.open(claim))["number"][:12]
+    assert "in the book already" in desk.open(claim).stderr
+    forged = desk.open(desk.claim(EVE))
+    assert (forged.exit_code, "may not claim" in forged.stderr) == (6, True)
+    early = desk.rule(number, "--outcome", "upheld")
+    assert (early.exit_code, "is open, not evidence" in early.stderr) == (6, True)
+    give_document(desk, number)
+    usurped = desk.rule(number, "--outcome", "upheld", key=EVE)
+    assert (usurped.exit_code, "not the distribution operator" in usurped.stderr) == (6, True)
+    no_values = desk.rule(number, "--outcome", "adjusted")
+    assert no_values.exit_code == 2
+    document(desk.rule(number, "--outcome", "rejected"))
+    settled = document(desk.office("dispute", "settle", number, "--json"))
+    assert (settled["state"], settled["notes"], settled["settlement"]) == ("settled", [], "")
+    assert desk.office("dispute", "show", "abc").exit_code == 6
+
+
+def test_a_ruling_holds_under_the_rules_of_its_time(desk: Desk) -> None:
+    number = document(desk.open(desk.claim()))["number"][:12]
+    give_document(desk, number)
+    document(desk.rule(number, "--outcome", "upheld", rules="2024-9"))
+    other = desk.settle(number)
+    assert (other.exit_code, "under rules 2024-9" in other.stderr) == (6, True)
+
+
+def test_an_adjusted_value_is_settled(desk: Desk) -> None:
+    number = document(desk.open(desk.claim()))["number"][:12]
+    give_document(desk, number)
+    values = desk.folder / "adjusted.csv"
+    values.write_text(f"start,wh\n{iso_utc(FROM_S)},\n{iso_utc(FROM_S + 1800)},77\n")
+    document(desk.rule(number, "--outcome", "adjusted", "--values", values))
+    assert document(desk.settle(number))["steps"] == [iso_utc(FROM_S + 1800)]
+
+
+def test_a_node_opens_its_evidence_against_the_run(desk: Desk) -> None:
+    slot, key = FROM_S // 1800, b"e" * 32
+    before = RegisterReading("m", FROM_S, 1_000, 0)
+    after = RegisterReading("m", FROM_S + 1800, 1_300, 0)
+    (desk.folder / "evidence.key").write_bytes(key)
+    with NodeDatabase.open(desk.folder / "node.db") as node:
+        node.add_reading(before)
+        node.add_reading(after)
+    market = HonestMarket(MarketRules(slot_s=1800))
+    market.schedule(MarketRules(slot_s=1800))
+    evidence = evidence_commitment(evidence_salt(key, slot), before, after)
+    market.trade(
+        [
+            Order(1, slot, Side.ASK, 500, 4_000),
+            Order(2, slot, Side.BID, 300, 25_000),
+        ]
+    )
+    events = [
+        replace(event, evidence=evidence)
+        if isinstance(event, OrderAccepted) and event.household == 2
+        else event
+        for event in market.events
+    ]
+    run = desk.folder / "run"
+    run.mkdir()
+    with LedgerDatabase.open_to_append(run) as ledger:
+        ledger.append(events)
+        ledger.set_names(NAMES)
+    opened = desk.run(
+        *("dispute", "opening", "--node", desk.folder / "node.db", "--slot", slot),
+        *("--slot-s", 1800),
+    )
+    assert opened.exit_code == 0, opened.output
+    opening = desk.folder / "opening.json"
+    opening.write_text(opened.stdout)
+    number = document(desk.open(desk.claim()))["number"][:12]
+    shown = desk.json("dispute", "evidence", number, "--opening", opening, "--run", run)
+    assert [piece["verdict"] for piece in shown["evidence"]] == ["matches"]
+    forged = json.loads(opened.stdout)
+    forged["after"]["import_wh"] += 1
+    opening.write_text(json.dumps(forged))
+    shown = desk.json("dispute", "evidence", number, "--opening", opening, "--run", run)
+    assert [piece["verdict"] for piece in shown["evidence"]] == ["matches", "other_commitment"]
+    elsewhere = desk.run(
+        "dispute", "opening", "--node", desk.folder / "node.db", "--slot", slot - 1
+    )
+    assert elsewhere.exit_code == 6
+
+
+def test_consents_come_one_by_one_and_go(desk: Desk) -> None:
+    words = ("consent", "grant", 2, "--wording", "2026-01", "--purpose")
+    given = desk.json(*words, "sharing")["consents"]
+    assert desk.json(*words, "sharing")["consents"] == given
+    assert given[0]["recipient"] == "organiser"
+    assert desk.office(*words, "supplier_curve").exit_code == 2
+    desk.json(*words, "supplier_curve", "--recipient", "7")
+    withdrawn = desk.office("consent", "withdraw", 2, "--purpose", "sharing")
+    assert "leaves at" in withdrawn.stdout
+    listed = desk.json("consent", "list", 2)["consents"]
+    assert [(one["purpose"], one["withdrawn"] is None) for one in listed] == [
+        ("sharing", False),
+        ("supplier_curve", True),
+    ]
+    assert len(desk.json("consent", "list")["consents"]) == 2
+
+
+def test_erasure_takes_the_papers_the_curves_and_the_name(desk: Desk) -> None:
+    number = document(desk.open(desk.claim()))["number"][:12]
+    give_document(desk, number)
+    network = desk.folder / "network"
+    network.mkdir()
+    save_book(
+        network / "members.json",
+        MemberBook(
+            (Invited("a", "The flat", 0, 9, "0x1", 2), Invited("b", "Mill", 0, 9, "0x2", 3))
+        ),
+    )
+    curve_file = desk.folder / "curves.db"
+    with CurveDatabase.open(curve_file) as kept:
+        version = kept.begin_import(("f.csv", "d" * 64, "hdm", None, 0, 1, 1, 0, 0))
+        kept.add_days(
+            (point, "withdrawal", 0, version, 1800, None, b"\1" * 384, b"\7" * 48, "f.csv")
+            for point in (FLAT, MILL)
+        )
+    old_key = (desk.folder / "office.db.key").read_text()
+    erased = desk.json(
+        *("person", "erase", 2, "--yes", "--curves", curve_file, "--network", network)
+    )
+    assert (erased["records"], erased["curve_rows"]) == (3, 1)
+    assert (desk.folder / "office.db.key").read_text() != old_key
+    for words in (("person", "export", 2), ("person", "export", FLAT), ("dispute", "show", number)):
+        assert desk.office(*words).exit_code == 6
+    assert desk.json("dispute", "list") == {"disputes": []}
+    assert [one["household"] for one in desk.json("person", "list")["persons"]] == [3]
+    assert load_book(network / "members.json").name_of(2) == ""
+    assert load_book(network / "members.json").name_of(3) == "Mill"
+    assert FLAT.encode() not in curve_file.read_bytes()
+    assert MILL.encode() in curve_file.read_bytes()
+    replayed = desk.open(desk.folder / "claim.json")
+    assert replayed.exit_code == 6
+
+
+def test_a_power_cut_in_an_erasure_leaves_one_key_that_opens(desk: Desk) -> None:
+    key_file = desk.folder / "office.db.key"
+    coming = desk.folder / "office.db.key.next"
+    coming.write_text("ab" * 32 + "\n")  # before the database knew of it
+    coming.chmod(0o600)
+    assert len(desk.json("person", "list")["persons"]) == 2
+    assert not coming.exists()
+    old = key_file.read_text()
+    desk.json("person", "erase", 2, "--yes")
+    coming.write_text(key_file.read_text())  # after the database, before the rename
+    coming.chmod(0o600)
+    key_file.write_text(old)
+    assert len(desk.json("person", "list")["persons"]) == 1
+    assert key_file.read_text() != old
+
+
+def test_retention_tells_first_and_acts_when_told(desk: Desk) -> None:
+    with open_office(desk.database, None) as office:
+        person, _ = office.people.find("2")
+        curve = {"start": "2020-01-31T22:00:00Z", "step_s": 1800, "values_wh": [1, 2, 3, 4]}
+        office.people.vault.put(person, "curve", curve, 1_580_000_000, office.now_s)
+        office.people.vault.put(person, "evidence", {"salt": "aa"}, 1_580_000_000, office.now_s)
+    curve_file = desk.folder / "curves.db"
+    with CurveDatabase.open(curve_file) as kept:
+        version = kept.begin_import(("f.csv", "d" * 64, "hdm", None, 0, 1, 1, 0, 0))
+        one_watt_hour = (60).to_bytes(8, "little") * 48
+        kept.add_days(
+            [(FLAT, "withdrawal", 0, version, 1800, None, one_watt_hour, b"\7" * 48, "f")]
+        )
+    words = ("person", "retention", "--curves", curve_file)
+    told = desk.json(*words)
+    assert [(one["kind"], one["then"]) for one in told["due"]] == [
+        ("curve", "by_day"),
+        ("evidence", "delete"),
+    ]
+    assert desk.json(*words) == told, "looking changes nothing"
+    assert told["curve_days"] == 1
+    assert desk.json(*words, "--apply")["due"] == told["due"]
+    export = document(desk.office("person", "export", 2))
+    (record,) = [one for one in export["records"] if one["kind"].startswith("curve")]
+    assert record["document"]["sums_wh"] == {"2020-01-31": 3, "2020-02-01": 7}
+    assert not [one for one in export["records"] if one["kind"] == "evidence"]
+    with CurveDatabase.open_read_only(curve_file) as kept:
+        assert not kept.days((FLAT, "withdrawal"), 0, 86_400)
+        assert [row[7] for row in kept.energies(FLAT, 0, 86_400)] == [48]
+    later = desk.json(*words)
+    assert (later["curve_days"], [one["then"] for one in later["due"]]) == (0, ["by_month"])
+
+
+def test_a_key_that_others_may_read_is_refused(desk: Desk) -> None:
+    key_file = desk.folder / "office.db.key"
+    key_file.chmod(0o644)
+    with (
+        pytest.raises(ConfigurationError, match="others may read"),
+        open_office(desk.database, None),
+    ):
+        pass
+    assert desk.office("person", "list").exit_code == 3
+    key_file.unlink()
+    assert "nothing opens" in desk.office("person", "list").stderr
+    assert desk.run("person", "list", "--database", desk.folder / "none.db").exit_code == 3
