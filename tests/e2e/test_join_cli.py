@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import os
+import pty
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -493,6 +495,40 @@ def test_another_owners_key_rotates_nothing(home: Home, tmp_path: Path) -> None:
     rotation = ("key", "rotate", "--config", str(home.config), "--yes")
     owner = ("--owner-keystore", str(stranger), "--owner-password-file", str(password))
     assert "does not own this household" in refused(at, *rotation, *owner)
+
+
+def on_a_terminal(answer: bytes, *words: str) -> tuple[int, str]:
+    """Run a command as a person does, and type an answer once it asks; its exit code and all that
+    was on the screen."""
+    screen, line = pty.openpty()
+    command = [sys.executable, "-m", "node.cli.main", *words]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=line, stdout=line, stderr=line) as process:
+        os.close(line)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(screen, 4_096)
+        os.write(screen, answer)
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while more := os.read(screen, 4_096):
+                shown += more
+        process.wait(60)
+    os.close(screen)
+    return process.returncode, shown.decode()
+
+
+def test_a_person_is_asked_once_and_can_say_no(home: Home) -> None:
+    at, number = home.at, str(home.approved()["household"])
+    suspension = ("member", "suspend", number, *at.network)
+    code, shown = on_a_terminal(b"n\n", *suspension)
+    assert code == 130
+    assert f"Suspend household {number}" in shown
+    members = at.document("member", "list", *at.network)["members"]
+    assert members[int(number) - 1]["standing"] == "good"
+    code, shown = on_a_terminal(b"y\n", *suspension)
+    assert code == 0
+    assert shown.count("[y/N]") == 1
+    members = at.document("member", "list", *at.network)["members"]
+    assert members[int(number) - 1]["standing"] == "suspended"
 
 
 # Secrets
