@@ -54,8 +54,12 @@ MAX_MINED: Final = 64
 STUCK_BLOCKS: Final = 3
 """A batch that so many blocks did not take is looked after."""
 
+EAGER: Final = 4
+"""While fewer batches than this are on their way, an order goes at once; beyond that, orders gather
+until a batch is full, or for EVERY_S."""
+
 EVERY_S: Final = 0.5
-"""How often a relay looks; a full batch goes at once."""
+"""How often a relay looks at the least."""
 
 AGAIN_AFTER_S: Final = 1.0
 
@@ -160,7 +164,7 @@ class Carrier:
         self._flights: deque[_Flight] = deque()
         self._mined: deque[_Flight] = deque(maxlen=MAX_MINED)
         self._nonce: int | None = None
-        self._full_batch = asyncio.Event()
+        self._taken = asyncio.Event()
 
     @property
     def held(self) -> int:
@@ -188,8 +192,7 @@ class Carrier:
         if len(self._held) >= MAX_HELD or len(self._known) >= MAX_KNOWN:
             raise _full(len(self._held))
         self._known[key] = self._held[key] = _Known(signed, opens_s, closes_s)
-        if len(self._held) % MAX_BATCH == 0:
-            self._full_batch.set()
+        self._taken.set()
 
     async def run(self) -> None:
         """Carry until cancelled. A chain that is away is told once, and waited for."""
@@ -205,10 +208,9 @@ class Carrier:
             if self.trouble:
                 log.info("relay_works_again")
             self.trouble = ""
-            self._full_batch.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
-                    await self._full_batch.wait()
+                    await self._until_worth_a_batch()
 
     async def look(self) -> None:
         """Once: learn what was mined, look after what is stuck, send what is held.
@@ -225,6 +227,14 @@ class Carrier:
                     break
         except NO_ANSWER as error:
             raise ChainUnreachable(f"the relay's chain does not answer: {error}") from error
+
+    async def _until_worth_a_batch(self) -> None:
+        while True:
+            await self._taken.wait()
+            self._taken.clear()
+            room = len(self._flights) < MAX_IN_FLIGHT
+            if room and (len(self._flights) < EAGER or len(self._held) >= MAX_BATCH):
+                return
 
     async def _newest(self) -> _Head:
         block = await self._rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
