@@ -15,11 +15,12 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from node.chain.bootstrap import RECORDS
+from node.chain.client import BLOCKS_PER_PAGE
 from node.chain.events import as_bytes
 from node.chain.keys import Domain, Key
 from node.chain.rpc import Receipt, Rpc, Sender, number
 
-__all__ = ["Papers", "RecordedRuling", "record_ruling", "recorded_rulings"]
+__all__ = ["Papers", "RecordedRuling", "is_recorded", "record_ruling", "recorded_rulings"]
 
 SIGNATURE_BYTES: Final = 64
 
@@ -106,3 +107,14 @@ async def recorded_rulings(
         )
         for log in await rpc.logs(records, from_block, to_block, [topic])
     ]
+
+
+async def is_recorded(rpc: Rpc, records: str, from_block: int, digest: bytes) -> bool:
+    """Whether a ruling's digest is on chain, from a block up to the head, page by page."""
+    head = await rpc.head()
+    for first in range(from_block, head + 1, BLOCKS_PER_PAGE):
+        last = min(first + BLOCKS_PER_PAGE - 1, head)
+        found = await recorded_rulings(rpc, records, first, last)
+        if any(ruling.digest == digest for ruling in found):
+            return True
+    return False

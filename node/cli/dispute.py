@@ -22,7 +22,7 @@ from node.billing.disputes import (
 )
 from node.billing.openings import OpeningVerdict, check_opening, opening_document, opening_from
 from node.cli.dispute_claim import claim, community_option, opening, papers_of
-from node.cli.dispute_ruling import rule, settle
+from node.cli.dispute_ruling import decide, rule, settle
 from node.cli.office import ADDRESS, Office, office_options, open_office, read_document
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 from node.cli.sources import open_past, source_options
@@ -48,8 +48,9 @@ _F = TypeVar("_F", bound=Callable[..., object])
 def dispute() -> None:
     """Claim, prove, rule and settle what was measured wrongly.
 
-    A household makes a claim (claim) and opens its evidence (opening); the organiser takes them
-    (open, evidence) and settles (settle); the distribution operator rules (rule).
+    A household signs a claim (claim) and opens its evidence (opening), the distribution operator
+    signs a ruling (decide), each on its own machine. The organiser takes them (open, evidence,
+    rule) and settles (settle).
     """
 
 
@@ -335,5 +336,5 @@ def _say(one: Dispute, *, as_json: bool) -> None:
     say(f"Waits for: {_next(one)}")
 
 
-for _command in (claim, opening, rule, settle):
+for _command in (claim, decide, opening, rule, settle):
     dispute.add_command(_command)

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,14 +15,14 @@ from node.billing.bill_energy import billed_energy
 from node.billing.claims import SALT_BYTES, Series
 from node.billing.curve_files import read_curve_table
 from node.billing.dispute_book import NOTE
-from node.billing.dispute_documents import dispute_document
+from node.billing.dispute_documents import dispute_document, dispute_from
 from node.billing.disputes import Dispute
 from node.billing.disputes import rule as take_ruling
 from node.billing.disputes import settle as close
 from node.billing.keys import default_dynamic, read_key
 from node.billing.notes import Note, Settlement, note_document, settlement_of
 from node.billing.operation_file import read_operation
-from node.billing.rulings import Outcome, Ruling, SignedRuling
+from node.billing.rulings import Outcome, Ruling, SignedRuling, ruling_document, ruling_from
 from node.billing.tariffs import read_tariffs
 from node.cli.dispute_claim import (
     community_option,
@@ -31,14 +31,18 @@ from node.cli.dispute_claim import (
     papers_of,
     series_of,
 )
-from node.cli.office import Office, office_options, open_office
+from node.cli.office import Office, office_options, open_office, read_document, say_paper
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 from node.cli.supplier_bills import eur_text, month_period
 from node.cli.supplier_options import FILE, month_of
-from node.errors import Refused
+from node.clock import SystemClock
+from node.errors import ConfigurationError, Refused
 from node.slots import iso_utc, slot_at
 
-__all__ = ["rule", "settle"]
+if TYPE_CHECKING:
+    from node.chain.keys import Key
+
+__all__ = ["decide", "rule", "settle"]
 
 OPERATOR: Final = "distribution_operator"
 _COLUMNS: Final = (
@@ -50,13 +54,13 @@ _COLUMNS: Final = (
 
 
 @click.command(
-    short_help="Rule on a dispute, and put the ruling's digest on chain.",
+    short_help="Sign a ruling, and put its digest on chain.",
     epilog=example(
-        "daisee dispute rule --database office.db 3fa91c --outcome upheld --rules 2025-1"
-        " --community community.toml --keystore grid.json --password-file password"
+        "daisee dispute decide dispute.json --outcome upheld --rules 2025-1"
+        " --community community.toml --keystore grid.json --password-file password > ruling.json"
     ),
 )
-@click.argument("wanted", metavar="DISPUTE")
+@click.argument("dispute_file", metavar="FILE", type=FILE)
 @click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]), required=True)
 @click.option("--values", type=FILE, help="Of an adjusted claim: what was measured, as start,wh.")
 @click.option("--rules", required=True, help="The version of the rules of that time.")
@@ -65,12 +69,9 @@ _COLUMNS: Final = (
 @click.option("--rpc", "rpc_url", metavar="URL", help="Ask this node.  [default: the community's]")
 @community_option
 @key_options
-@office_options
 @json_option
-def rule(
-    database: Path,
-    key_file: Path | None,
-    wanted: str,
+def decide(
+    dispute_file: Path,
     outcome: str,
     values: Path | None,
     rules: str,
@@ -83,37 +84,30 @@ def rule(
     is_recorded: bool,
     as_json: bool,
 ) -> None:
-    """Rule on a DISPUTE as the distribution operator.
+    """Decide, as the distribution operator, on the dispute in FILE: what the organiser's `daisee
+    dispute show --json` printed. Print the signed ruling, for the organiser to take.
 
-    Upheld takes the claim's values, adjusted those of --values, rejected none. The ruling is
-    signed, and its salted digest goes into the community's book of records.
+    Upheld takes the claim's values, adjusted those of --values, rejected none. The ruling's salted
+    digest goes into the community's book of records.
     """
-    papers, key = papers_of(community), key_of(keystore, password_file)
-    with open_office(database, key_file) as office:
-        person, found = office.disputes.find(wanted, office.now_s)
-        made = Ruling(
-            found.signed.claim.digest(),
-            Outcome(outcome),
-            _reference(found, Outcome(outcome), values),
-            rules,
-            office.now_s,
-            secrets.token_bytes(SALT_BYTES),
-            text,
-        )
-        digest = made.digest()
-        signature = papers.sign_ruling(key, made.claim, made.outcome.value, digest)
-        rulers = office.storage.authorities(OPERATOR, office.now_s)
-        signed = SignedRuling(made, signature)
-        ruled = take_ruling(found, signed, papers, rulers, office.now_s)
-        if is_recorded:  # first: a ruling that is not on chain is none
-            asyncio.run(_record(community, rpc_url, keystore, password_file, found, digest))
-        with office.storage.transaction():
-            office.disputes.keep(person, ruled, office.now_s)
-    if as_json:
-        say_document({**dispute_document(ruled), "digest": digest.hex(), "recorded": is_recorded})
-    else:
-        say(f"Dispute {ruled.number[:12]} is ruled: {made.outcome}.")
-        say(f"digest {digest.hex()}, {'on chain' if is_recorded else 'not on chain'}")
+    try:
+        found = dispute_from(read_document(dispute_file))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"this is no dispute ({error})", file=dispute_file) from error
+    made = Ruling(
+        found.signed.claim.digest(),
+        Outcome(outcome),
+        _reference(found, Outcome(outcome), values),
+        rules,
+        SystemClock().now_s(),
+        secrets.token_bytes(SALT_BYTES),
+        text,
+    )
+    key, digest = key_of(keystore, password_file), made.digest()
+    signature = papers_of(community).sign_ruling(key, made.claim, made.outcome.value, digest)
+    if is_recorded:
+        asyncio.run(_record(community, rpc_url, key, found.signed.claim.series.from_s, digest))
+    say_paper(ruling_document(SignedRuling(made, signature)), as_json=as_json)
 
 
 def _reference(found: Dispute, outcome: Outcome, values: Path | None) -> Series | None:
@@ -126,12 +120,7 @@ def _reference(found: Dispute, outcome: Outcome, values: Path | None) -> Series 
 
 
 async def _record(
-    community: Path,
-    rpc_url: str | None,
-    keystore: Path,
-    password_file: Path,
-    found: Dispute,
-    digest: bytes,
+    community: Path, rpc_url: str | None, key: Key, from_s: int, digest: bytes
 ) -> None:
     from node.chain.claims import record_ruling  # noqa: PLC0415 - loads web3
     from node.chain.community import load_community  # noqa: PLC0415
@@ -140,10 +129,76 @@ async def _record(
 
     agreed = load_community(community)
     async with community_rpc(agreed, rpc_url) as rpc:
-        key = await asyncio.to_thread(key_of, keystore, password_file)
         sender = Sender(rpc, key, gas_price=agreed.gas_price_wei)
-        slot = slot_at(found.signed.claim.series.from_s, agreed.slot_s)
+        slot = slot_at(from_s, agreed.slot_s)
         await record_ruling(sender, agreed.contracts["RecordBook"], slot, digest)
+
+
+@click.command(
+    short_help="Take the distribution operator's ruling on a dispute.",
+    epilog=example(
+        "daisee dispute rule --database office.db 3fa91c ruling.json --community community.toml"
+    ),
+)
+@click.argument("wanted", metavar="DISPUTE")
+@click.argument("ruling_file", metavar="RULING", type=FILE)
+@click.option(
+    "--recorded/--unrecorded",
+    "is_checked",
+    default=True,
+    help="Refuse a ruling whose digest is not on chain; or take it all the same.",
+)
+@click.option("--rpc", "rpc_url", metavar="URL", help="Ask this node.  [default: the community's]")
+@community_option
+@office_options
+@json_option
+def rule(
+    database: Path,
+    key_file: Path | None,
+    wanted: str,
+    ruling_file: Path,
+    community: Path,
+    rpc_url: str | None,
+    *,
+    is_checked: bool,
+    as_json: bool,
+) -> None:
+    """Take the signed RULING of the distribution operator on a DISPUTE.
+
+    Refused are another signature than one that is trusted, what was not in dispute, a ruling after
+    the deadline, and one whose digest is not in the community's book of records.
+    """
+    signed = ruling_from(read_document(ruling_file))
+    digest = signed.ruling.digest()
+    with open_office(database, key_file) as office:
+        person, found = office.disputes.find(wanted, office.now_s)
+        rulers = office.storage.authorities(OPERATOR, office.now_s)
+        ruled = take_ruling(found, signed, papers_of(community), rulers, office.now_s)
+        if is_checked and not asyncio.run(_is_recorded(community, rpc_url, digest)):
+            raise Refused(
+                "the ruling's digest is not on chain",
+                reason="not_recorded",
+                next_step="have the distribution operator record it: daisee dispute decide",
+            )
+        with office.storage.transaction():
+            office.disputes.keep(person, ruled, office.now_s)
+    if as_json:
+        say_document({**dispute_document(ruled), "digest": digest.hex(), "recorded": is_checked})
+    else:
+        say(f"Dispute {ruled.number[:12]} is ruled: {signed.ruling.outcome}.")
+        say(f"digest {digest.hex()}, {'on chain' if is_checked else 'not looked for on chain'}")
+
+
+async def _is_recorded(community: Path, rpc_url: str | None, digest: bytes) -> bool:
+    from node.chain.claims import is_recorded  # noqa: PLC0415 - loads web3
+    from node.chain.community import load_community  # noqa: PLC0415
+    from node.chain.joining import community_rpc  # noqa: PLC0415
+
+    agreed = load_community(community)
+    async with community_rpc(agreed, rpc_url) as rpc:
+        return await is_recorded(
+            rpc, agreed.contracts["RecordBook"], agreed.created_in_block, digest
+        )
 
 
 @click.command(

@@ -123,9 +123,20 @@ class Desk:
         return self.office("dispute", "open", claim, "--community", self.community, "--json")
 
     def rule(self, number: str, *more: object, key: Key = GRID, rules: str = "2025-1") -> Result:
+        """The operator decides on its own machine, the organiser takes what it signed."""
+        shown = self.folder / "dispute.json"
+        shown.write_text(self.office("dispute", "show", number, "--json").stdout)
+        decided = self.run(
+            *("dispute", "decide", shown, "--rules", rules, "--community", self.community),
+            *("--no-record", "--json", *self.key(key), *more),
+        )
+        if decided.exit_code:
+            return decided
+        ruling = self.folder / "ruling.json"
+        ruling.write_text(decided.stdout)
         return self.office(
-            *("dispute", "rule", number, "--rules", rules, "--community", self.community),
-            *("--no-record", *self.key(key), "--json", *more),
+            *("dispute", "rule", number, ruling, "--community", self.community),
+            *("--unrecorded", "--json"),
         )
 
     def settle(self, number: str, *more: object) -> Result:
@@ -234,6 +245,10 @@ def test_what_is_refused_on_the_way(desk: Desk) -> None:
     give_document(desk, number)
     usurped = desk.rule(number, "--outcome", "upheld", key=EVE)
     assert (usurped.exit_code, "not the distribution operator" in usurped.stderr) == (6, True)
+    unreachable = desk.office(
+        *("dispute", "rule", number, desk.folder / "ruling.json", "--community", desk.community)
+    )
+    assert unreachable.exit_code == 6, "the signature comes first"
     no_values = desk.rule(number, "--outcome", "adjusted")
     assert no_values.exit_code == 2
     document(desk.rule(number, "--outcome", "rejected"))

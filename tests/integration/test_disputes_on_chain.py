@@ -13,7 +13,7 @@ from node.billing.disputes import open_dispute as open_one
 from node.billing.disputes import rule as take
 from node.billing.openings import Opening, OpeningVerdict, check_opening
 from node.billing.rulings import Outcome, Ruling, SignedRuling
-from node.chain.claims import Papers, record_ruling, recorded_rulings
+from node.chain.claims import Papers, is_recorded, record_ruling, recorded_rulings
 from node.chain.keys import Key
 from node.chain.rpc import Sender
 from node.errors import Refused
@@ -78,6 +78,10 @@ def test_a_rulings_digest_goes_on_chain_and_only_the_operators_does() -> None:
             (recorded,) = await recorded_rulings(street.chain.rpc, records, head, after)
             assert (recorded.number, recorded.slot) == (1, SLOT)
             assert recorded.digest == ruling.digest()
+            rpc = street.chain.rpc
+            assert await is_recorded(rpc, records, 0, ruling.digest())
+            assert not await is_recorded(rpc, records, 0, claim.digest())
+            assert not await is_recorded(rpc, records, after + 1, ruling.digest())
             stranger = Key(b"\x0e" * 32)
             sent = await street.chain.rpc.w3.eth.get_transaction_count(
                 street.chain.rpc.w3.to_checksum_address(street.operator.address)
