@@ -7,6 +7,7 @@ keystore of version 3 with a password of its own, in files that nobody else may 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -66,12 +67,15 @@ class HouseholdKeys:
 def household_keys(places: HouseholdKeys, draw: Draw) -> tuple[Key, Key]:
     """The owner's and the signer's key: made where there is none, else those that are there.
 
-    Raises ConfigurationError for files that cannot be written, read or opened, or that others may
-    read.
+    Made by root, they belong to whom the folder belongs to: to the service's user, say. Raises
+    ConfigurationError for files that cannot be written, read or opened, or that others may read.
     """
     try:
         for files in (places.signer, places.owner):
-            make_account(files, draw, light=False)
+            if not files.keystore.exists():
+                above = _nearest_folder(files.keystore)
+                make_account(files, draw, light=False)
+                _hand_over(files, above)
     except OSError as error:
         raise ConfigurationError(
             f"a key cannot be written: {error}",
@@ -129,15 +133,40 @@ def put_in_place(pending: PendingKey, keystore: Path) -> Path | None:
     """Let the next key be the key; the one before is kept beside it, by its address, because gas
     may be left on its account. Returns where it is, None if there was none before."""
     if not keystore.exists():
+        _chown(pending.path, keystore.parent.stat())
         pending.path.replace(keystore)
         return None
     before = KeyFiles(keystore, keystore).address()
     kept = keystore.with_name(f"{keystore.stem}-{before}{keystore.suffix}")
     kept.unlink(missing_ok=True)
+    _chown(pending.path, keystore.stat())
     # A link and a rename: whatever happens in between, there is a key under the keystore's name.
     os.link(keystore, kept)
     pending.path.replace(keystore)
     return kept
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder that is there already, however far above."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
+
+
+def _hand_over(files: KeyFiles, above: Path) -> None:
+    """Give new files, and the folders made for them, to the owner of the folder above them."""
+    owner = above.stat()
+    for path in (files.keystore, files.password):
+        _chown(path, owner)
+        for folder in path.absolute().parents:
+            if folder == above:
+                break
+            _chown(folder, owner)
+
+
+def _chown(path: Path, owner: os.stat_result) -> None:
+    """Only root can; and a stick may know no owners."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _refuse_open(path: Path) -> None:

@@ -27,7 +27,14 @@ from node.chain.member_book import MemberBook, load_book, save_book
 from node.clock import SystemClock
 from node.config import load_config
 from tests.support.invited import draw, everything_in, quick_keystores
-from tests.support.joined import OPERATOR, PASSWORD, Street, order_once, street, write_operator
+from tests.support.joined import (
+    OPERATOR,
+    PASSWORD,
+    Street,
+    street,
+    trades_from_its_approval_on,
+    write_operator,
+)
 from tests.support.node_process import pause
 from tests.support.shared import CHECKOUT
 
@@ -148,9 +155,7 @@ async def trades_within_a_block(home: Home, number: int) -> None:
     """With the key that ``join`` made and the gas that ``approve`` gave."""
     signer = open_key(home.keys.signer)
     async with http_rpc(home.at.url) as rpc:
-        sent_after = await rpc.head()
-        accepted_in = await order_once(rpc, home.at.community, signer, signer, number)
-        assert accepted_in - sent_after <= 2, "the next block, or the one after if one just came"
+        await trades_from_its_approval_on(rpc, home.at.community, signer, number)
 
 
 def test_the_four_words_are_shown_on_both_sides_and_asked_for(home: Home) -> None:
@@ -209,6 +214,27 @@ def test_the_relay_is_written_down_once(home: Home) -> None:
     home.config.write_text(without)
     home.join(invite)
     assert home.config.read_text() == without
+
+
+def test_without_options_a_user_joins_in_the_users_own_places(
+    lilas: Street, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CONFIG", "STATE", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    (tmp_path / "CONFIG" / "daisee").mkdir(parents=True)
+    (tmp_path / "CONFIG" / "daisee" / "config.toml").write_text(METER)
+    lilas.document("join", invited(lilas), "--yes")
+    assert sorted(everything_in(tmp_path)) == [
+        "CONFIG/daisee/community.toml",
+        "CONFIG/daisee/config.toml",
+        "CONFIG/daisee/join-request.txt",
+        "DATA/daisee/keystore/household-password",
+        "DATA/daisee/keystore/household.json",
+        "DATA/daisee/keystore/owner/owner-password",
+        "DATA/daisee/keystore/owner/owner.json",
+    ]
+    checked = lilas.document("config", "check")
+    assert (checked["ok"], checked["trades"]) == (True, False)
 
 
 def test_joining_again_keeps_keys_and_settings(home: Home) -> None:

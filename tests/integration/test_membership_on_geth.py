@@ -17,7 +17,7 @@ from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network, operat
 from node.chain.network.local import LocalNetwork
 from node.errors import ConfigurationError
 from tests.support.invited import quick_keystores
-from tests.support.joined import RULES, Street, order_once
+from tests.support.joined import RULES, Street, trades_from_its_approval_on
 
 
 def test_a_household_trades_in_the_block_after_its_approval(
@@ -57,8 +57,5 @@ async def joined_and_traded(folder: Path, home: Path) -> None:
         )
         signer = open_key(HouseholdKeys.below(home / "keys").signer)
         async with http_rpc(url) as rpc:
-            known = await rpc.head()
-            accepted_in = await order_once(
-                rpc, community, signer, signer, int(approved["household"])
-            )
-            assert accepted_in - known <= 2, "the next block, or the one after if one just came"
+            number = int(approved["household"])
+            await trades_from_its_approval_on(rpc, community, signer, number)

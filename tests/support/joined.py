@@ -14,9 +14,10 @@ from typing import Any, Final
 import pytest
 from click.testing import CliRunner, Result
 from eth_account import Account
+from web3.exceptions import Web3Exception
 
-from node.chain.bootstrap import Role, deploy, grant
-from node.chain.client import MarketAddress, MarketClient
+from node.chain.bootstrap import REGISTRY, Role, deploy, grant
+from node.chain.client import MARKET, MarketAddress, MarketClient, order_argument
 from node.chain.community import (
     CONTRACTS,
     Community,
@@ -28,7 +29,7 @@ from node.chain.engines.anvil import find_anvil
 from node.chain.http import http_rpc
 from node.chain.keys import Key, MarketSigner
 from node.chain.network.layout import COMMUNITY_FILE, operator_files
-from node.chain.rpc import Rpc, Sender
+from node.chain.rpc import Rpc, Sender, number
 from node.cli.main import cli
 from node.clock import SystemClock
 from node.errors import ChainUnreachable, ConfigurationError
@@ -72,20 +73,53 @@ class Street:
         return ("--network", str(self.folder))
 
 
-async def order_once(
-    rpc: Rpc, community: Community, carrier: Key, signer: Key, household: int
-) -> int:
-    """Send one ask and say in which block it was accepted; fails if it was refused."""
-    where = MarketAddress(community.market, community.slot_s, community.created_in_block)
-    client = MarketClient(rpc, where)
-    slot = slot_at(SystemClock().now_s(), community.slot_s) - 2
-    order = Order(household, slot, Side.ASK, 100, 10_000)
-    signature = MarketSigner(signer, rpc.chain_id, community.market).sign(order)
-    sender = Sender(rpc, carrier, gas_price=community.gas_price_wei)
-    receipt = await client.submit(sender, SignedOrder(order, signature))
-    events = await client.events(receipt.block, receipt.block)
+async def trades_from_its_approval_on(
+    rpc: Rpc, community: Community, signer: Key, household: int
+) -> None:
+    """Check that the very next block after the one that named the signer takes its orders, and no
+    earlier one; then order in earnest.
+
+    What the next block would take is asked of the chain as it was then: how busy this machine is
+    does not matter.
+    """
+    named_in = await _named_in(rpc, community, household)
+    assert await _takes_orders(rpc, community, signer, household, after=named_in)
+    assert not await _takes_orders(rpc, community, signer, household, after=named_in - 1)
+    slot = slot_at(SystemClock().now_s(), community.slot_s) - 5
+    sender = Sender(rpc, signer, gas_price=community.gas_price_wei)
+    client = MarketClient(rpc, MarketAddress(community.market, community.slot_s))
+    receipt = await client.submit(sender, _ask(rpc, community, signer, household, slot))
+    events = await client.events(receipt.block, receipt.block, household)
     assert any(isinstance(event, OrderAccepted) for event in events), events
-    return receipt.block
+
+
+async def _named_in(rpc: Rpc, community: Community, household: int) -> int:
+    registry = community.contracts["HouseholdRegistry"]
+    topics = ["0x" + REGISTRY.topics["SignerNamed"].hex(), f"0x{household:064x}"]
+    logs = await rpc.logs(registry, community.created_in_block, await rpc.head(), topics)
+    return number(logs[-1]["blockNumber"])
+
+
+async def _takes_orders(
+    rpc: Rpc, community: Community, signer: Key, household: int, *, after: int
+) -> bool:
+    block = await rpc.ask("eth_getBlockByNumber", hex(after), False)  # noqa: FBT003 - JSON-RPC
+    slot = slot_at(number(block["timestamp"]), community.slot_s) - 1
+    order = order_argument(_ask(rpc, community, signer, household, slot))
+    call = {"to": community.market, "data": "0x" + MARKET.call("submitOrder", order).hex()}
+    try:
+        await rpc.ask("eth_call", call, hex(after))
+    except Web3Exception as error:
+        if "revert" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _ask(rpc: Rpc, community: Community, signer: Key, household: int, slot: int) -> SignedOrder:
+    """An ask needs no credit."""
+    order = Order(household, slot, Side.ASK, 100, 10_000)
+    return SignedOrder(order, MarketSigner(signer, rpc.chain_id, community.market).sign(order))
 
 
 @contextmanager

@@ -185,3 +185,26 @@ def test_a_lost_key_is_replaced_too(tmp_path: Path) -> None:
     pending = pending_key(places.signer.keystore, read_password(places.signer.password), draw(5))
     assert put_in_place(pending, places.signer.keystore) is None
     assert open_key(places.signer).address == pending.key.address
+
+
+def test_keys_belong_to_whom_the_folder_belongs_to(tmp_path: Path) -> None:
+    """Root sets a service up, and the service's user must be able to read what was made."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12_345, 12_346)
+    uid = tmp_path.stat().st_uid
+    places = made(tmp_path / "keystore")
+    password = read_password(places.signer.password)
+    put_in_place(pending_key(places.signer.keystore, password, draw(5)), places.signer.keystore)
+    found = list(tmp_path.rglob("*"))
+    assert len(found) == 2 + 4 + 1
+    assert {path.stat().st_uid for path in found} == {uid}
+
+
+def test_a_keystore_is_not_made_again_when_only_one_is_missing(tmp_path: Path) -> None:
+    places = made(tmp_path)
+    signer = open_key(places.signer)
+    for path in (places.owner.keystore, places.owner.password):
+        path.unlink()
+    owner, kept = household_keys(places, draw(9))
+    assert kept.address == signer.address
+    assert owner.address != signer.address
