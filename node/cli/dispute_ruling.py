@@ -311,7 +311,9 @@ def _keep_notes(office: Office, closed: Dispute, notes: Iterable[Note]) -> list[
         if person is None:
             strangers.add(note.party)
             continue
-        document = {"dispute": closed.number, **note_document(note)}
+        # Others by their random names: when they are erased, this leads nowhere.
+        other = by_point.get(note.other, note.other)
+        document = {"dispute": closed.number, **note_document(note), "other": other}
         office.people.vault.put(person, NOTE, document, about_s, office.now_s)
     return sorted(strangers)
 

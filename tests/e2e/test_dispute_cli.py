@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,12 @@ from eth_account import Account
 
 from node.billing.curve_files import CurveTable, curve_table_text
 from node.billing.operation_file import read_operation
+from node.chain.bootstrap import Deployment, Role, grant
 from node.chain.community import Community, save_community
+from node.chain.http import http_rpc
 from node.chain.keys import Key
 from node.chain.member_book import Invited, MemberBook, load_book, save_book
+from node.chain.rpc import Sender
 from node.cli.main import cli
 from node.cli.office import open_office
 from node.errors import ConfigurationError
@@ -27,6 +31,7 @@ from node.store import LedgerDatabase, NodeDatabase
 from node.store.curves import CurveDatabase
 from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, curves, month
 from tests.support.honest_market import NAMES, HonestMarket
+from tests.support.joined import OPERATOR, Street, street
 
 OCTOBER: Final = month("2025-10")
 STEP: Final = 700
@@ -226,12 +231,53 @@ def test_from_a_claim_to_notes_that_sum_to_zero(desk: Desk) -> None:
     kinds = [record["kind"] for record in export["records"]]
     assert "note" in kinds, "a neighbour of the step is concerned too"
     assert "dispute" not in kinds
+    assert FLAT not in str(export), "others stand in it by their random names"
     again = desk.settle(number)
     assert (again.exit_code, "is settled" in again.stderr) == (6, True)
     shown = desk.office("dispute", "show", number)
     assert "settled" in shown.stdout
     assert desk.json("dispute", "list", "--open") == {"disputes": []}
     assert len(desk.json("dispute", "list")["disputes"]) == 1
+
+
+def test_a_ruling_counts_once_its_digest_is_on_chain(desk: Desk, tmp_path: Path) -> None:
+    with street(tmp_path / "network") as live:
+        asyncio.run(let_rule(live))
+        save_community(desk.community, live.community)
+        trusted = desk.office("dispute", "trust", "distribution_operator", OPERATOR.address)
+        assert trusted.exit_code == 0, trusted.output
+        number = document(desk.open(desk.claim()))["number"][:12]
+        give_document(desk, number)
+        shown, ruling = tmp_path / "dispute.json", tmp_path / "ruling.json"
+        shown.write_text(desk.office("dispute", "show", number, "--json").stdout)
+        decide = ("dispute", "decide", shown, "--outcome", "upheld", "--rules", "2025-1")
+        signed = (*decide, "--community", desk.community, *desk.key(OPERATOR))
+        take = ("dispute", "rule", number, ruling, "--community", desk.community)
+        ruling.write_text(desk.run(*signed, "--no-record").stdout)
+        unrecorded = desk.office(*take)
+        assert (unrecorded.exit_code, "not on chain" in unrecorded.stderr) == (6, True)
+        ruling.write_text(desk.run(*signed).stdout)
+        ruled = desk.json(*take)
+        assert (ruled["state"], ruled["recorded"]) == ("ruled", True)
+        without_role = desk.run(*decide, "--community", desk.community, *desk.key(HOME))
+        assert without_role.exit_code in {5, 6}, "it has no role, and no gas either"
+
+
+async def let_rule(live: Street) -> None:
+    """Give the operator's account the grid operator's role too."""
+    agreed = live.community
+    deployment = Deployment(
+        access=agreed.contracts["AccessManager"],
+        registry=agreed.contracts["HouseholdRegistry"],
+        credit=agreed.contracts["SettlementCredit"],
+        market=agreed.contracts["EnergyMarket"],
+        records=agreed.contracts["RecordBook"],
+        slot_s=agreed.slot_s,
+        created_in_block=agreed.created_in_block,
+    )
+    async with http_rpc(live.url) as rpc:
+        sender = Sender(rpc, OPERATOR, gas_price=agreed.gas_price_wei)
+        await grant(sender, deployment, Role.DISTRIBUTION_OPERATOR, OPERATOR.address)
 
 
 def test_what_is_refused_on_the_way(desk: Desk) -> None:

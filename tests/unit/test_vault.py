@@ -15,9 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.billing.consents import Purpose
+from node.billing.openings import (
+    Opening,
+    OpeningVerdict,
+    check_opening,
+    opening_document,
+    opening_from,
+)
 from node.billing.people import PERSON, Member, People
 from node.billing.vault import Vault, fingerprint, seal, unseal
 from node.errors import ConfigurationError, DaiseeError, Refused
+from node.market.orders import evidence_commitment
+from node.model import LogPosition, OrderAccepted, RegisterReading, Side
 from node.store.operator import OperatorDatabase
 
 NOW_S: Final = 1_760_000_000
@@ -167,6 +176,28 @@ class TestErasure:
             for key in (NEXT, fingerprint(NEXT) * 4):
                 with pytest.raises(Refused):
                     unseal(key, body, f"{person}|{kind}|{about_s}")
+
+    def test_a_commitment_on_chain_can_be_opened_before_and_not_after(
+        self, database: OperatorDatabase
+    ) -> None:
+        slot, salt = 1_989_701, b"s" * 16
+        before = RegisterReading("m", slot * 900, 1_000, 0)
+        after = RegisterReading("m", (slot + 1) * 900, 1_250, 0)
+        evidence = evidence_commitment(salt, before, after)
+        order = OrderAccepted(LogPosition(1, 0), slot, 17, Side.BID, 250, 9_000, 0, evidence)
+        vault, people = vault_of(database)
+        anna = people.add(ANNA, NOW_S)
+        document = opening_document(Opening(salt, before, after))
+        vault.put(anna, "evidence", document, NOW_S, NOW_S)
+        (kept,) = vault.records(anna, "evidence")
+        opening = opening_from(kept.document)
+        assert check_opening(opening, order, 900) is OpeningVerdict.MATCHES
+        vault.erase(anna, NEXT, NOW_S)
+        with pytest.raises(Refused):
+            vault.records(anna, "evidence")
+        for guess in (bytes(16), anna.encode(), evidence[:16], NEXT[:16]):
+            told = check_opening(Opening(guess, before, after), order, 900)
+            assert told is OpeningVerdict.OTHER_COMMITMENT, "even who knows both readings"
 
     def test_no_backup_brings_it_back(self, database: OperatorDatabase, tmp_path: Path) -> None:
         """A backup holds the wrapped key; the master that would unwrap it is gone."""
