@@ -26,8 +26,9 @@ from node.errors import Refused
 from node.units import UNITS_PER_CREDIT, duration_text, parse_duration_s
 
 if TYPE_CHECKING:
+    from node.chain.admitting import Admission, Terms
     from node.chain.join_requests import JoinRequest
-    from node.chain.membership import Admission, Member, Terms
+    from node.chain.membership import Member
 
 __all__ = ["member"]
 
@@ -142,7 +143,8 @@ def approve(
     the network. The household trades from the next block on. An approval that was interrupted goes
     on where it stopped when it is said again.
     """
-    from node.chain.membership import GAS_WEI, Terms  # noqa: PLC0415 - loads web3
+    from node.chain.admitting import Terms  # noqa: PLC0415 - these load web3
+    from node.chain.membership import GAS_WEI  # noqa: PLC0415
 
     if request is None and fingerprint is None:
         raise click.UsageError("Give the request, or its words with --fingerprint.")
@@ -236,17 +238,18 @@ async def _approve(
     yes: bool,
     as_json: bool,
 ) -> None:
-    from node.chain import membership  # noqa: PLC0415 - these load web3
+    from node.chain.admitting import admit_household, plan_admission  # noqa: PLC0415 - load web3
     from node.chain.bootstrap import Role  # noqa: PLC0415
     from node.chain.member_book import book_held, load_book, save_book  # noqa: PLC0415
+    from node.chain.membership import require_roles  # noqa: PLC0415
 
     with book_held(desk.book):
         book, now_s = load_book(desk.book), SystemClock().now_s()
         entry = book.entry_for(request, now_s)
         async with desk.at_work(rpc_url) as (rpc, operator):
             roles = (Role.OPERATOR, *((Role.TREASURER,) if terms.credit_units else ()))
-            await membership.require_roles(rpc, desk.community, operator.address, roles)
-            plan = await membership.plan_admission(rpc, desk.community, request, terms, now_s)
+            await require_roles(rpc, desk.community, operator.address, roles)
+            plan = await plan_admission(rpc, desk.community, request, terms, now_s)
             effects = _effects(plan, entry.name)
             if dry_run or plan.is_done:
                 for line in effects:
@@ -257,7 +260,7 @@ async def _approve(
             ask_once(effects, yes=yes)
             # The invite is used from here on, whatever happens: only this owner can go on with it.
             save_book(desk.book, book.used_by(entry, request.owner, plan.number))
-            found = await membership.admit_household(rpc, operator, desk.community, plan)
+            found = await admit_household(rpc, operator, desk.community, plan)
             save_book(desk.book, book.used_by(entry, request.owner, found.number))
     if as_json:
         _say_approved(plan, found, entry.name, dry_run=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from node.chain.admitting import Admission, Terms, admit_household, plan_admission
 from node.chain.bootstrap import ACCESS, REGISTRY, Role
 from node.chain.client import MarketAddress, MarketClient
 from node.chain.community import Community
@@ -21,14 +22,10 @@ from node.chain.join_requests import NUMBERS_AHEAD, VALID_S, JoinRequest, make_r
 from node.chain.joining import check_invited, number_of, verify_clock
 from node.chain.keys import Key, MarketSigner
 from node.chain.membership import (
-    Admission,
     Standing,
-    Terms,
-    admit_household,
     member,
     members,
     name_signer,
-    plan_admission,
     reinstate,
     require_known,
     require_roles,
