@@ -20,7 +20,14 @@ from simulations.live import LiveView
 from simulations.outcome import RunOutcome
 from simulations.results import results_document
 from simulations.run import simulate as run_simulation
-from simulations.scenario import Scenario, StrategyChoice, parse_chain, parse_start, read_scenario
+from simulations.scenario import (
+    LIVE_ENGINES,
+    Scenario,
+    StrategyChoice,
+    parse_chain,
+    parse_start,
+    read_scenario,
+)
 from simulations.words import headline, homes_rows, moments
 
 DEFAULT_RUNS: Final = Path("runs")
@@ -37,7 +44,8 @@ DEMO: Final = Scenario(
 @click.command(
     short_help="Simulate a neighbourhood on generated or measured homes.",
     epilog=example(
-        "daisee simulate --homes 12 --days 2 --seed 7 --chain embedded --out runs/street"
+        "daisee simulate --homes 12 --days 2 --seed 7 --chain embedded --out runs/street",
+        "daisee simulate --chain geth --validators 4 --homes 20 --slot 20s --gate 15s --slots 15",
     ),
 )
 @click.argument(
@@ -64,8 +72,19 @@ DEMO: Final = Scenario(
 @click.option(
     "--chain",
     metavar="ENGINE",
-    help="reference (no chain, unsigned orders), embedded (py-evm in this process), anvil, or the"
-    " URL of a development chain.  [default: reference]",
+    help="reference (no chain, unsigned orders), embedded (py-evm in this process), anvil, the URL"
+    " of a development chain; or geth or besu: a whole network here, in real time."
+    "  [default: reference]",
+)
+@click.option(
+    "--validators",
+    type=click.IntRange(1, 21),
+    help="Of a network in real time.  [default: 4]",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 10_000),
+    help="Of a run in real time; each lives one step of the homes' data.  [default: 15]",
 )
 @click.option(
     "--data",
@@ -96,6 +115,8 @@ def simulate(
     strategy: str | None,
     out: Path | None,
     *,
+    validators: int | None,
+    slots: int | None,
     as_json: bool,
 ) -> None:
     """Let N real household nodes trade over one clock, and write what came of it.
@@ -117,7 +138,12 @@ def simulate(
         strategy=scenario.strategy if strategy is None else _strategy(strategy),
     )
     folder = _next_run() if out is None else out
-    outcome = _run(scenario, folder)
+    if scenario.chain in LIVE_ENGINES:
+        outcome = _run_live(scenario, folder, validators, slots)
+    elif validators is not None or slots is not None:
+        raise click.UsageError("--validators and --slots are of --chain geth or besu")
+    else:
+        outcome = _run(scenario, folder)
     if as_json:
         say_document(results_document(outcome))
         return
@@ -176,6 +202,28 @@ def demo(out: Path | None, *, as_json: bool) -> None:
 def _run(scenario: Scenario, folder: Path) -> RunOutcome:
     with LiveView() as view:
         return asyncio.run(run_simulation(scenario, folder, view.watcher))
+
+
+def _run_live(
+    scenario: Scenario, folder: Path, validators: int | None, slots: int | None
+) -> RunOutcome:
+    # web3 takes a second to load.
+    from simulations.live_network import (  # noqa: PLC0415
+        DEFAULT_SLOTS,
+        DEFAULT_VALIDATORS,
+        simulate_live,
+    )
+
+    with LiveView() as view:
+        return asyncio.run(
+            simulate_live(
+                scenario,
+                folder,
+                view.watcher,
+                validators=validators or DEFAULT_VALIDATORS,
+                slots=slots or DEFAULT_SLOTS,
+            )
+        )
 
 
 def _say_next(folder: Path, outcome: RunOutcome, url: str = "") -> None:

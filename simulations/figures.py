@@ -11,17 +11,52 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Final, Protocol
 
 from node.market.history import SlotRecord, completed, rebuild
 from node.model import MarketRules, RulesScheduled, Side
 from node.slots import slot_start_s
-from node.store import LedgerDatabase
-from simulations.neighbourhood import Member
+from node.store import LedgerDatabase, NodeDatabase
+from simulations.neighbourhood import Home
 from simulations.outcome import HomeOutcome, SlotFlow, Tariffs, TradeLine
 
 SLOTS_AT_ONCE: Final = 2_000
 BIGGEST_TRADES: Final = 12
+
+
+class Metered(Protocol):
+    """A home that traded: its number, what it started with, what its meter is known to count in
+    each slot, and the database of its node."""
+
+    @property
+    def home(self) -> Home:
+        """Its profile and its strategy."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Its number on the market."""
+        ...
+
+    @property
+    def storage(self) -> NodeDatabase:
+        """What its node knows."""
+        ...
+
+    @property
+    def deposit_units(self) -> int:
+        """Its first credit."""
+        ...
+
+    @property
+    def import_wh(self) -> Sequence[int]:
+        """By slot."""
+        ...
+
+    @property
+    def export_wh(self) -> Sequence[int]:
+        """By slot."""
+        ...
 
 
 @dataclass(slots=True)
@@ -120,7 +155,7 @@ def records_of(ledger: LedgerDatabase, rules: MarketRules, slots: range) -> Iter
             yield SlotRecord(slot, rules) if record is None else completed(record)
 
 
-def metering_error_wh(members: Sequence[Member]) -> int:
+def metering_error_wh(members: Sequence[Metered]) -> int:
     """By how much closed slots differ from the load curves, over all homes: 0, or Wh were lost."""
     error = 0
     for member in members:
@@ -131,7 +166,7 @@ def metering_error_wh(members: Sequence[Member]) -> int:
 
 
 def money_error_units(
-    figures: Figures, members: Sequence[Member], balances: Mapping[int, int], fees_units: int
+    figures: Figures, members: Sequence[Metered], balances: Mapping[int, int], fees_units: int
 ) -> int:
     """By how much the market's own accounts differ from deposits and settled amounts, to the unit.
 
@@ -139,14 +174,14 @@ def money_error_units(
     """
     error = abs(figures.amounts_units + figures.fees_units) + abs(fees_units - figures.fees_units)
     for member in members:
-        number = member.node.household.number
+        number = member.number
         trade = figures.traded[number]
         expected = member.deposit_units + trade.earned_units - trade.paid_units
         error += abs(balances[number] - expected)
     return error
 
 
-def flows_of(members: Sequence[Member], figures: Figures, slots: range) -> tuple[SlotFlow, ...]:
+def flows_of(members: Sequence[Metered], figures: Figures, slots: range) -> tuple[SlotFlow, ...]:
     """The whole neighbourhood, slot by slot."""
     slot_s = figures.rules.slot_s
     per_slot = slot_s // members[0].home.profile.step_s
@@ -175,12 +210,12 @@ def flows_of(members: Sequence[Member], figures: Figures, slots: range) -> tuple
     )
 
 
-def home_outcome(member: Member, figures: Figures, tariffs: Tariffs) -> HomeOutcome:
+def home_outcome(member: Metered, figures: Figures, tariffs: Tariffs) -> HomeOutcome:
     """One home over the run. Its saving is against buying all from, and selling all to, the
     supplier."""
     profile = member.home.profile
     import_wh, export_wh = sum(member.import_wh), sum(member.export_wh)
-    trade = figures.traded[member.node.household.number]
+    trade = figures.traded[member.number]
     saved_buying = trade.bought_wh * tariffs.retail - trade.paid_units
     gained_selling = trade.earned_units - trade.sold_wh * tariffs.feed_in
     load_wh = sum(profile.load_wh)

@@ -84,6 +84,11 @@ class Member:
     import_wh: array[int]
     export_wh: array[int]
 
+    @property
+    def number(self) -> int:
+        """Its household's number."""
+        return self.node.household.number
+
 
 class SharedMarket:
     """The market as each node of the process sees it. Implements ``node.ports.Market``."""

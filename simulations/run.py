@@ -10,7 +10,7 @@ import json
 import random
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from node.store import LedgerDatabase
 from simulations.exchange import Exchange, ReferenceExchange
 from simulations.figures import (
     Figures,
+    Metered,
     flows_of,
     home_outcome,
     metering_error_wh,
@@ -34,7 +35,7 @@ from simulations.figures import (
 )
 from simulations.generated import generate_community
 from simulations.neighbourhood import Home, Neighbourhood, Progress
-from simulations.outcome import RunOutcome
+from simulations.outcome import ChainUse, RunOutcome
 from simulations.profiles import HomeProfile, read_community, whole_slots
 from simulations.report import render_report
 from simulations.results import results_document
@@ -78,11 +79,7 @@ async def simulate(scenario: Scenario, folder: Path, watcher: Watcher) -> RunOut
                 run = Neighbourhood(homes, exchange, clock, ledger, scenario.seed)
                 await run.run(watcher.progress)
                 watcher.stage("adding up")
-                figures = Figures(rules, ledger.names())
-                with (draft / "slots.jsonl").open("w", encoding="utf-8") as lines:
-                    for record in figures.watch(records_of(ledger, rules, run.slots)):
-                        line = slot_line(record, rules.slot_s, figures.names)
-                        lines.write(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n")
+                figures = write_slots(draft, ledger, rules, run.slots)
                 balances = {
                     number: await exchange.balance_units(number) for number in figures.names
                 }
@@ -90,31 +87,85 @@ async def simulate(scenario: Scenario, folder: Path, watcher: Watcher) -> RunOut
                 use = await exchange.use()
         finally:
             await exchange.close()
-        outcome = RunOutcome(
-            title=scenario.title or folder.name,
-            slot_s=rules.slot_s,
-            seed=scenario.seed,
-            version=__version__,
-            tariffs=scenario.tariffs,
-            network_fee=rules.network_fee,
-            floor_price=rules.grid.floor_price,
-            cap_price=rules.grid.cap_price,
-            flows=flows_of(run.members, figures, run.slots),
-            homes=tuple(home_outcome(member, figures, scenario.tariffs) for member in run.members),
-            biggest_trades=figures.biggest_trades(),
-            orders=figures.orders,
-            energy_error_wh=figures.energy_error_wh + metering_error_wh(run.members),
-            money_error_units=money_error_units(figures, run.members, balances, fees_units),
-            chain=use,
-            cpu_s=round(cpu_seconds() - began_cpu_s, 3),
-            wall_s=round(wall_seconds() - began_wall_s, 3),
-            peak_rss_mb=peak_rss_mb(),
-        )
-        (draft / "scenario.toml").write_text(scenario_text(scenario, rules), encoding="utf-8")
-        document = json.dumps(results_document(outcome), sort_keys=True, indent=2)
-        (draft / "results.json").write_text(document + "\n", encoding="utf-8")
-        (draft / "report.html").write_text(render_report(outcome), encoding="utf-8")
+        took = Took(cpu_seconds() - began_cpu_s, wall_seconds() - began_wall_s, peak_rss_mb())
+        books = Books(figures, balances, fees_units, use)
+        title = scenario.title or folder.name
+        outcome = outcome_of(scenario, title, rules, run.members, run.slots, books, took)
+        write_documents(draft, scenario, rules, outcome)
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a run cost this machine."""
+
+    cpu_s: float
+    wall_s: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the market itself says at the end: its events added up, and its own accounts."""
+
+    figures: Figures
+    balances: Mapping[int, int]
+    fees_units: int
+    use: ChainUse
+
+
+def write_slots(draft: Path, ledger: LedgerDatabase, rules: MarketRules, slots: range) -> Figures:
+    """Write ``slots.jsonl`` from the ledger, adding it up on the way."""
+    figures = Figures(rules, ledger.names())
+    with (draft / "slots.jsonl").open("w", encoding="utf-8") as lines:
+        for record in figures.watch(records_of(ledger, rules, slots)):
+            line = slot_line(record, rules.slot_s, figures.names)
+            lines.write(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n")
+    return figures
+
+
+def outcome_of(
+    scenario: Scenario,
+    title: str,
+    rules: MarketRules,
+    members: Sequence[Metered],
+    slots: range,
+    books: Books,
+    took: Took,
+) -> RunOutcome:
+    """Everything that a report needs."""
+    figures = books.figures
+    money_error = money_error_units(figures, members, books.balances, books.fees_units)
+    return RunOutcome(
+        title=title,
+        slot_s=rules.slot_s,
+        seed=scenario.seed,
+        version=__version__,
+        tariffs=scenario.tariffs,
+        network_fee=rules.network_fee,
+        floor_price=rules.grid.floor_price,
+        cap_price=rules.grid.cap_price,
+        flows=flows_of(members, figures, slots),
+        homes=tuple(home_outcome(member, figures, scenario.tariffs) for member in members),
+        biggest_trades=figures.biggest_trades(),
+        orders=figures.orders,
+        energy_error_wh=figures.energy_error_wh + metering_error_wh(members),
+        money_error_units=money_error,
+        chain=books.use,
+        cpu_s=round(took.cpu_s, 3),
+        wall_s=round(took.wall_s, 3),
+        peak_rss_mb=took.peak_rss_mb,
+    )
+
+
+def write_documents(
+    draft: Path, scenario: Scenario, rules: MarketRules, outcome: RunOutcome
+) -> None:
+    """Write the scenario, ``results.json`` and ``report.html``."""
+    (draft / "scenario.toml").write_text(scenario_text(scenario, rules), encoding="utf-8")
+    document = json.dumps(results_document(outcome), sort_keys=True, indent=2)
+    (draft / "results.json").write_text(document + "\n", encoding="utf-8")
+    (draft / "report.html").write_text(render_report(outcome), encoding="utf-8")
 
 
 def peak_rss_mb() -> float:

@@ -52,6 +52,9 @@ from simulations.outcome import Tariffs
 _T = TypeVar("_T")
 
 ENGINES: Final = ("reference", "embedded", "anvil")
+LIVE_ENGINES: Final = ("geth", "besu")
+"""Networks of processes that live in real time; see ``simulations.live_network``."""
+
 DEFAULT_SLOT_S: Final = 900
 DEFAULT_GATE_S: Final = 300
 DEFAULT_START: Final = "2026-06-19"
@@ -212,11 +215,12 @@ def scenario_text(scenario: Scenario, rules: MarketRules) -> str:
 
 def parse_chain(text: str) -> str:
     """An engine's name or a URL. Raises ConfigurationError for anything else."""
-    if text in ENGINES or text.startswith(("http://", "https://")):
+    if text in (*ENGINES, *LIVE_ENGINES) or text.startswith(("http://", "https://")):
         return text
     raise ConfigurationError(
         f"there is no chain engine {text!r}",
-        next_step=f"use one of {', '.join(ENGINES)}, or the URL of a development chain",
+        next_step=f"use one of {', '.join((*ENGINES, *LIVE_ENGINES))}, or the URL of a development"
+        " chain",
     )
 
 
