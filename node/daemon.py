@@ -124,7 +124,9 @@ class HouseholdNode:
         restarted node find the last reading of the one before and change nothing."""
         if self._last_reading is None:
             reading = await self._meter.read()
-            self._storage.add_reading(reading)
+            with self._storage.transaction():
+                self._storage.add_reading(reading)
+                self._meter.keep(self._storage)
             self._last_reading = reading
 
     # A slot's life, step by step
