@@ -152,7 +152,6 @@ class Carrier:
         self.address = key.address
         self.counts = Counts()
         self.trouble = ""
-        self.head = -1
         self._client = client
         self._rpc = client.rpc
         self._key = key
@@ -164,12 +163,18 @@ class Carrier:
         self._flights: deque[_Flight] = deque()
         self._mined: deque[_Flight] = deque(maxlen=MAX_MINED)
         self._nonce: int | None = None
+        self._head: _Head | None = None
         self._taken = asyncio.Event()
 
     @property
     def held(self) -> int:
         """Orders that wait for a batch."""
         return len(self._held)
+
+    @property
+    def head(self) -> int:
+        """The newest block that it has seen; -1 before the first."""
+        return -1 if self._head is None else self._head.number
 
     @property
     def in_flight(self) -> int:
@@ -217,14 +222,14 @@ class Carrier:
 
         Raises ChainUnreachable, and Refused when the chain takes no transaction of this account.
         """
+        self._forget_closed()
         try:
-            head = await self._newest()
-            self._forget_closed()
+            if self._head is not None:
+                await self._send(self._head)  # at once: what was sent before can be asked later
+            self._head = head = await self._newest()
             await self._collect()
             await self._look_after(head)
-            while self._held and len(self._flights) < MAX_IN_FLIGHT:
-                if not await self._send_batch(head):
-                    break
+            await self._send(head)
         except NO_ANSWER as error:
             raise ChainUnreachable(f"the relay's chain does not answer: {error}") from error
 
@@ -236,10 +241,14 @@ class Carrier:
             if room and (len(self._flights) < EAGER or len(self._held) >= MAX_BATCH):
                 return
 
+    async def _send(self, head: _Head) -> None:
+        while self._held and len(self._flights) < MAX_IN_FLIGHT:
+            if not await self._send_batch(head):
+                return
+
     async def _newest(self) -> _Head:
         block = await self._rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
-        self.head = number(block["number"])
-        return _Head(self.head, number(block.get("baseFeePerGas") or 0))
+        return _Head(number(block["number"]), number(block.get("baseFeePerGas") or 0))
 
     def _forget_closed(self) -> None:
         """An order whose gate has closed is never sent."""

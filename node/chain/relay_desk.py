@@ -110,7 +110,7 @@ class Limits:
     address. A request that is no list of orders counts as ``malformed_cost`` of them."""
 
     household_burst: int = 8
-    household_per_s: float = 0.5
+    household_per_s: float = 1.0
     address_burst: int = 200
     address_per_s: float = 20.0
     malformed_cost: int = 20

@@ -30,7 +30,13 @@ from node.chain.rpc import Sender
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.model import Order, Side, SignedOrder
 from node.service.relaying import RelayService
-from tests.support.relay_street import GAS_PRICE, RelayStreet, relaying, street_on_anvil
+from tests.support.relay_street import (
+    GAS_PRICE,
+    OPEN_SLOTS,
+    RelayStreet,
+    relaying,
+    street_on_anvil,
+)
 
 RELAYER: Final = Key(b"r" * 32)
 EVERYWHERE: Final = socket.inet_ntoa(bytes(4))
@@ -146,7 +152,7 @@ def test_a_household_orders_through_the_relay_once_and_then_by_itself() -> None:
             await street.until_accepted(1)
             assert service.desk.taken == 1
             await market.submit(bid)  # again: directly, which the market refuses, and says so
-            late = street.sign(replace(ask.order, slot=street.slots(14)[-1]))
+            late = street.sign(replace(ask.order, slot=street.slots(OPEN_SLOTS - 1)[-1]))
             await market.submit(late)  # less than a quarter of its gate is left
             assert service.desk.taken == 1
         accepted = [(event.slot, event.side) for event in await street.accepted()]

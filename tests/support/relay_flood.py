@@ -25,7 +25,7 @@ from node.chain.relay_orders import BINARY, JSON, MAX_BODY_BYTES, answers_of, pa
 from node.chain.rpc import Sender
 from node.errors import ChainUnreachable
 from node.model import Order, OrderAccepted, OrderRefused, Side, SignedOrder
-from tests.support.relay_street import GAS_PRICE, RelayStreet
+from tests.support.relay_street import GAS_PRICE, OPEN_SLOTS, RelayStreet
 
 OUTSIDER: Final = Key(b"o" * 32)
 MEMBER: Final = 1
@@ -36,14 +36,16 @@ IN_A_REQUEST: Final = 5
 AT_ONCE: Final = 4
 ADDRESSES: Final = 400
 HONEST_EVERY_S: Final = 0.7
+CALM: Final = 10
+"""Honest orders before the flood, to compare with."""
 TO_THE_CHAIN: Final = 10
 """One bad order of so many goes to the chain itself."""
 
 
 @dataclass(slots=True)
 class FloodOutcome:
-    """What came of it. ``blocks`` are, for each honest order, how many there were from the relay's
-    answer to its own."""
+    """What came of it. ``blocks`` are, for each honest order, how many there were after the one
+    that was being made when the relay answered; ``calm`` the same before the flood."""
 
     sent: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
@@ -52,6 +54,7 @@ class FloodOutcome:
     honest: int = 0
     honest_accepted: int = 0
     blocks: list[int] = field(default_factory=list)
+    calm: list[int] = field(default_factory=list)
 
 
 class Flood:
@@ -77,7 +80,9 @@ class Flood:
             "altered": lambda: replace(self.spent, order=self._own(next_slot)),
             "other chain": lambda: _signed(self._own(next_slot), key, chain_id + 1, market),
             "other market": lambda: _signed(self._own(next_slot), key, chain_id, other_market),
-            "old slot": lambda: street.sign(replace(member, slot=slot - rng.randrange(17, 9_999))),
+            "old slot": lambda: street.sign(
+                replace(member, slot=slot - rng.randrange(OPEN_SLOTS, 9_999))
+            ),
             "slot to come": lambda: street.sign(replace(member, slot=slot + rng.randrange(2, 999))),
             "over the limit": lambda: street.sign(
                 replace(next_slot, energy_wh=rng.randrange(9_001, 2**32))
@@ -139,11 +144,15 @@ async def flood(street: RelayStreet, url: str, count: int, rng: random.Random) -
     async with ClientSession() as session:
         await _post(session, url, "198.51.100.1", packed([storm.spent]), BINARY)
         await street.until_accepted(1)
-        over = asyncio.Event()
-        honest = asyncio.create_task(_trade(street, session, url, over, outcome))
+        over, calm = asyncio.Event(), range(FIRST_HONEST, FIRST_HONEST + CALM)
+        heads = await _trade(street, session, url, calm, over)
+        during = range(calm.stop, len(street.keys) + 1)
+        honest = asyncio.create_task(_trade(street, session, url, during, over))
         await _rage(street, storm, session, url, count, rng, outcome)
         over.set()
-        heads = await honest
+        heads |= await honest
+        await street.until_accepted(1 + len(heads))
+    outcome.honest = len(heads)
     await _judge(street, storm, heads, outcome)
     return outcome
 
@@ -226,21 +235,19 @@ async def _trade(
     street: RelayStreet,
     session: ClientSession,
     url: str,
+    households: range,
     over: asyncio.Event,
-    outcome: FloodOutcome,
 ) -> dict[int, int]:
     """Honest homes order one after the other; gives the head at each one's answer."""
     heads: dict[int, int] = {}
-    for household in range(FIRST_HONEST, len(street.keys) + 1):
+    for household in households:
         if over.is_set() and heads:
             break
         body = packed([street.order(household)])
         (reason,) = await _post(session, url, f"10.8.0.{household}", body, BINARY)
         assert reason == "", f"an honest order was not taken: {reason}"
         heads[household] = await street.rpc.head()
-        outcome.honest += 1
         await asyncio.sleep(HONEST_EVERY_S)
-    await street.until_accepted(1 + outcome.honest)
     return heads
 
 
@@ -258,7 +265,9 @@ async def _judge(
             is_spent = event.household == MEMBER and event.slot == storm.spent.order.slot
             if is_honest:
                 outcome.honest_accepted += 1
-                outcome.blocks.append(event.position.block - heads[event.household])
+                is_calm = event.household < FIRST_HONEST + CALM
+                waited = event.position.block - heads[event.household] - 1
+                (outcome.calm if is_calm else outcome.blocks).append(waited)
             elif not is_spent:
                 outcome.accepted_bad += 1
 

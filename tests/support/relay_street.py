@@ -47,8 +47,9 @@ HOMES_AT_ONCE: Final = 25
 GAS_PER_HOME: Final = 450_000
 RECEIPT_TRIES: Final = 600
 
-RULES: Final = MarketRules(slot_s=3_600, gate_s=16 * 3_600)
-"""Sixteen gates are open at any time, and the newest of them for fifteen hours and more."""
+OPEN_SLOTS: Final = 30
+RULES: Final = MarketRules(slot_s=3_600, gate_s=OPEN_SLOTS * 3_600)
+"""So many gates are open at any time, and all but the oldest for an hour and more."""
 
 
 @dataclass(frozen=True, slots=True)
