@@ -41,6 +41,7 @@ class View(StrEnum):
     ALLOCATION = "allocation"
     COEFFICIENTS = "coefficients"
     PRODUCER_TOTALS = "producer_totals"
+    MARKET = "market"
     BILL = "bill"
     DISPUTE = "dispute"
     CONSENTS = "consents"
@@ -87,6 +88,7 @@ MAY: Final[Mapping[View, Mapping[Role, Grant]]] = {
     View.ALLOCATION: _row(Grant.OWN, Grant.CLIENTS_WITH_CONSENT, Grant.ALL, Grant.WITH_CONSENT),
     View.COEFFICIENTS: _row(Grant.OWN, Grant.NOTHING, Grant.ALL, Grant.ALL),
     View.PRODUCER_TOTALS: _row(Grant.OWN, Grant.CLIENTS, Grant.ALL, Grant.ALL, Grant.ALL),
+    View.MARKET: _row(Grant.OWN, Grant.CLIENTS, Grant.ALL, Grant.ALL),
     View.BILL: _row(Grant.OWN, Grant.NOTHING, Grant.NOTHING, Grant.ALL),
     View.DISPUTE: _row(Grant.OWN, Grant.CLIENTS, Grant.ALL, Grant.ALL),
     View.CONSENTS: _row(Grant.OWN, Grant.NOTHING, Grant.NOTHING, Grant.ALL),

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from node.billing.access import MAY, Grant, Role, Subject, View, Viewer, may_see
 from node.billing.anonymity import Thresholds, Total, releasable
 from node.billing.consents import EVERYBODY, Purpose, holds
 from node.billing.series import MISSING
 
-__all__ = ["MemberMonth", "MixStep", "communal_mix", "member_views", "visible_totals"]
+__all__ = [
+    "MemberMonth",
+    "MixStep",
+    "communal_mix",
+    "member_views",
+    "mix_step",
+    "visible_totals",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +49,23 @@ class MixStep:
     shared_wh: int | None
 
 
-def member_views(viewer: Viewer, month: MemberMonth, now_s: int) -> dict[str, object]:
-    """All that somebody may see of one member's month, by view."""
+def member_views(
+    viewer: Viewer,
+    month: MemberMonth,
+    now_s: int,
+    papers: Mapping[View, object] = MappingProxyType({}),
+) -> dict[str, object]:
+    """All that somebody may see of one member's month, by view: what its curves say, and
+    ``papers``: what else there is of it."""
+    figures = {**(_figures(month) if month.drawn_wh or month.fed_in_wh else {}), **papers}
+    return {
+        view.value: shown
+        for view, shown in figures.items()
+        if may_see(viewer, view, month.subject, now_s)
+    }
+
+
+def _figures(month: MemberMonth) -> dict[View, object]:
     drawn_wh, received_wh = _sum(month.drawn_wh), _sum(month.received_wh)
     fed_in_wh, given_wh = _sum(month.fed_in_wh), _sum(month.given_wh)
     figures: dict[View, object] = {
@@ -65,11 +88,7 @@ def member_views(viewer: Viewer, month: MemberMonth, now_s: int) -> dict[str, ob
             "given_wh": given_wh,
             "surplus_wh": fed_in_wh - given_wh,
         }
-    return {
-        view.value: shown
-        for view, shown in figures.items()
-        if may_see(viewer, view, month.subject, now_s)
-    }
+    return figures
 
 
 def visible_totals(
@@ -127,18 +146,21 @@ def communal_mix(
         key = tuple(month.person for month in there)
         if key not in seen:
             seen[key] = _told(viewer, there, thresholds.step, now_s)
-        produced_is_told, consumed_is_told = seen[key]
-        produced = _at(step, (month.fed_in_wh for month in there))
-        consumed = _at(step, (month.drawn_wh for month in there))
-        shared = _at(step, (month.received_wh for month in there))
-        mix.append(
-            MixStep(
-                produced if produced_is_told else None,
-                consumed if consumed_is_told else None,
-                shared if produced_is_told and consumed_is_told else None,
-            )
-        )
+        mix.append(mix_step(step, there, seen[key]))
     return mix
+
+
+def mix_step(step: int, months: Sequence[MemberMonth], told: tuple[bool, bool]) -> MixStep:
+    """One step of the members' mix; ``told``: whether production and consumption may be."""
+    produced_is_told, consumed_is_told = told
+    produced = _at(step, (month.fed_in_wh for month in months))
+    consumed = _at(step, (month.drawn_wh for month in months))
+    shared = _at(step, (month.received_wh for month in months))
+    return MixStep(
+        produced if produced_is_told else None,
+        consumed if consumed_is_told else None,
+        shared if produced_is_told and consumed_is_told else None,
+    )
 
 
 def _told(viewer: Viewer, months: Sequence[MemberMonth], k: int, now_s: int) -> tuple[bool, bool]:

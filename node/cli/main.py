@@ -75,6 +75,7 @@ COMMANDS: Final = {
         "node.cli.supplier:supplier", "Allocate, reconcile and report what a supplier bills."
     ),
     "trades": CommandEntry("node.cli.trades:trades", "List what was bought and sold."),
+    "view": CommandEntry("node.cli.view:view", "Show each role what is its to see of a month."),
 }
 """daisee's own subcommands; a test holds each line to what the command says of itself."""
 

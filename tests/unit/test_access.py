@@ -80,6 +80,7 @@ EXPECTED: Final[Mapping[View, tuple[frozenset[str], frozenset[str]]]] = {
     View.ALLOCATION: (only("self", "grid"), only("supplier", "organiser")),
     View.COEFFICIENTS: (only("self", "grid", "organiser"), NOBODY),
     View.PRODUCER_TOTALS: (only("self", "supplier", "grid", "organiser", "financier"), NOBODY),
+    View.MARKET: (only("self", "supplier", "grid", "organiser"), NOBODY),
     View.BILL: (only("self", "organiser"), NOBODY),
     View.DISPUTE: (only("self", "supplier", "grid", "organiser"), NOBODY),
     View.CONSENTS: (only("self", "organiser"), NOBODY),
