@@ -8,7 +8,7 @@ those of other households' numbers are worth nothing, because their owners are o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +25,11 @@ from node.errors import ConfigurationError, Refused
 from node.model import MAX_HOUSEHOLDS
 
 __all__ = [
+    "MAX_REQUEST_BYTES",
     "NUMBERS_AHEAD",
     "VALID_S",
     "JoinRequest",
+    "drop_past",
     "find_request",
     "keep_request",
     "make_request",
@@ -84,6 +86,10 @@ class JoinRequest:
         return compact[:32] + (word % _PARITY).to_bytes(32) + bytes([27 + (word >> 255)])
 
 
+Check = Callable[[JoinRequest], object]
+"""Looks at a request, and raises Refused for one that is not wanted."""
+
+
 def make_request(
     invite: Invite, owner: Key, signer: str, households: int, now_s: int
 ) -> tuple[JoinRequest, str]:
@@ -113,25 +119,37 @@ def make_request(
     return request, seal_envelope(KIND, content, signatures)
 
 
-def read_request(text: str) -> JoinRequest:
+def read_request(text: str, check: Check | None = None) -> JoinRequest:
     """The request of a text, its signatures checked but not yet whose invite it was.
 
-    Raises Refused when it is damaged (``damaged``), or signed by others than it says
-    (``wrong_signature``).
+    ``check`` may refuse it once its owner and its invite's key have signed, before the signatures
+    for all the numbers are looked at, which costs more. Raises Refused when it is damaged
+    (``damaged``), or signed by others than it says (``wrong_signature``).
     """
     envelope = open_envelope(KIND, text, 2)
-    return _checked(envelope.content, envelope.document, envelope.signatures)
+    return _checked(envelope.content, envelope.document, envelope.signatures, check)
 
 
-def keep_request(folder: Path, text: str) -> JoinRequest:
+def keep_request(folder: Path, text: str, check: Check | None = None) -> JoinRequest:
     """Keep a request that came in, for the operator to approve by its words.
 
-    Raises Refused when it is none, or when too many wait already (``full``). The same owner's next
-    request takes the place of its last.
+    Raises Refused when it is none, as ``check`` does, or when too many wait already (``full``). The
+    same owner's next request takes the place of its last; the same one again changes nothing, and
+    neither does an older one (``older``).
     """
-    request = read_request(text)
+    request = read_request(text, check)
     path = folder / f"{request.owner.lower()}.txt"
-    if not path.exists() and len(list(_waiting(folder))) >= MAX_WAITING:
+    if path.exists():
+        kept = request_text(path)
+        if kept.strip() == text.strip():
+            return request
+        if _deadline_in(kept) > request.deadline_s:
+            raise Refused(
+                "a newer request of the same household waits already",
+                reason="older",
+                next_step="run 'daisee join' again, if the newer one is not this household's",
+            )
+    elif len(_waiting(folder)) >= MAX_WAITING:
         raise Refused(
             f"{MAX_WAITING} requests wait already",
             reason="full",
@@ -139,6 +157,15 @@ def keep_request(folder: Path, text: str) -> JoinRequest:
         )
     write_secret(path, text.strip() + "\n")
     return request
+
+
+def drop_past(folder: Path, now_s: int) -> int:
+    """Make room: remove the requests whose owner's signatures do not count any more, and files that
+    hold none. How many went."""
+    past = [path for path in _waiting(folder) if _deadline_in(request_text(path)) <= now_s]
+    for path in past:
+        path.unlink(missing_ok=True)
+    return len(past)
 
 
 def find_request(folder: Path, words: str) -> JoinRequest:
@@ -171,6 +198,15 @@ def request_text(path: Path) -> str:
         ) from error
 
 
+def _deadline_in(text: str) -> int:
+    """Until when a request that was kept counts, its signatures not looked at again; 0 if it is
+    none."""
+    try:
+        return int(open_envelope(KIND, text, 2).document["deadline_s"])
+    except (Refused, KeyError, TypeError, ValueError):
+        return 0
+
+
 def _waiting(folder: Path) -> Sequence[Path]:
     return sorted(folder.glob("0x*.txt"))
 
@@ -193,7 +229,12 @@ def _digest(request: JoinRequest, content: bytes) -> bytes:
     return Domain("daisee join", request.chain_id, request.registry).digest(keccak(content))
 
 
-def _checked(content: bytes, document: Any, signatures: Sequence[bytes]) -> JoinRequest:  # noqa: ANN401 - JSON
+def _checked(
+    content: bytes,
+    document: Any,  # noqa: ANN401 - JSON
+    signatures: Sequence[bytes],
+    check: Check | None,
+) -> JoinRequest:
     try:
         request = JoinRequest(
             chain_id=_whole(document["chain_id"], 2**63),
@@ -216,6 +257,8 @@ def _checked(content: bytes, document: Any, signatures: Sequence[bytes]) -> Join
         request.invite,
     ]:
         raise _unusable("wrong_signature", "others signed it than it says")
+    if check is not None:
+        check(request)
     domain = registry_domain(request.chain_id, request.registry)
     for number, signature in zip(request.numbers, request.naming, strict=True):
         naming = domain.digest(name_signer_hash(number, request.signer, 0, request.deadline_s))

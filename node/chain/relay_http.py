@@ -4,6 +4,7 @@
 
     POST /orders   1 to 100 signed orders, binary or JSON (node.chain.relay_orders); one answer each
     GET  /status   figures only: no household is named
+    POST /join-requests   a household's join request, if this relay takes them for the operator
 
 There is nothing to log in to: an order's signature says whose it is. So the server speaks plain
 HTTP and binds to loopback unless it is told otherwise; TLS is for a front before it, or the street
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
@@ -22,6 +24,7 @@ from typing import Final, NoReturn
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from aiohttp.typedefs import Handler
 
+from node.chain.join_requests import MAX_REQUEST_BYTES
 from node.chain.relay_desk import Desk
 from node.chain.relay_orders import (
     BINARY,
@@ -33,11 +36,14 @@ from node.chain.relay_orders import (
     orders_of,
     packed,
 )
+from node.chain.request_desk import REQUESTS_PATH, RequestDesk
 from node.clock import wall_seconds
-from node.errors import ChainUnreachable, ConfigurationError, Refused
+from node.errors import ChainUnreachable, ConfigurationError, DaiseeError, Refused
 from node.model import SignedOrder
 
 __all__ = ["RelayClient", "serve_relay"]
+
+log = logging.getLogger("daisee.relay")
 
 REQUEST_WITHIN_S: Final = 5.0
 """For the whole of a request: its head, and after that its body."""
@@ -49,6 +55,7 @@ MAX_OF_ADDRESS: Final = 32
 STOP_WITHIN_S: Final = 2.0
 
 OK: Final = 200
+FORBIDDEN: Final = 403
 TOO_MANY: Final = 429
 AWAY: Final = 503
 
@@ -66,9 +73,11 @@ async def serve_relay(
     port: int = 0,
     beyond_loopback: bool = False,
     behind_front: bool = False,
+    requests: RequestDesk | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the context ends; gives the port, which the system chooses for 0.
 
+    Join requests are taken where there is a desk for them.
     ``behind_front`` believes the last address of ``X-Forwarded-For``, as a front on this machine
     writes it. Raises ConfigurationError for a host beyond loopback that was not asked for, and when
     the port cannot be had.
@@ -81,8 +90,10 @@ async def serve_relay(
     application = web.Application(
         middlewares=[_one_request_per_connection], client_max_size=MAX_BODY_BYTES
     )
-    page = _Page(desk, status, behind_front=behind_front)
+    page = _Page(desk, status, requests, behind_front=behind_front)
     application.add_routes([web.post("/orders", page.orders), web.get("/status", page.status)])
+    if requests is not None:
+        application.add_routes([web.post(REQUESTS_PATH, page.join_request)])
     runner = web.AppRunner(
         application,
         access_log=None,
@@ -141,10 +152,16 @@ class _Page:
     """What is answered."""
 
     def __init__(
-        self, desk: Desk, status: Callable[[], Mapping[str, object]], *, behind_front: bool
+        self,
+        desk: Desk,
+        status: Callable[[], Mapping[str, object]],
+        requests: RequestDesk | None,
+        *,
+        behind_front: bool,
     ) -> None:
         self._desk = desk
         self._status = status
+        self._requests = requests
         self._behind_front = behind_front
 
     async def orders(self, request: web.Request) -> web.StreamResponse:
@@ -166,6 +183,26 @@ class _Page:
         """Say how the relay is."""
         text = json.dumps(self._status(), sort_keys=True)
         return web.Response(text=text + "\n", content_type=JSON)
+
+    async def join_request(self, request: web.Request) -> web.StreamResponse:
+        """Keep a household's request. A refusal is one word: the rest is the operator's."""
+        assert self._requests is not None
+        if not self._requests.allows(self._address(request)):
+            return _busy("requests", "give it to the operator")
+        try:
+            body = await _body_of(request, MAX_REQUEST_BYTES)
+            await self._requests.keep(body.decode("ascii", "replace"))
+        except _NoOrdersError as error:
+            return web.Response(status=error.status, text=f"{error}\n")
+        except Refused as refusal:
+            return web.Response(status=FORBIDDEN, text=f"{refusal.reason}\n")
+        except DaiseeError as error:
+            log.warning("join_request_not_kept why=%r", error.message)
+            return web.Response(status=AWAY, text="it cannot be kept now\n")
+        except OSError as error:
+            log.warning("join_request_not_kept why=%r", error.strerror)
+            return web.Response(status=AWAY, text="it cannot be kept now\n")
+        return web.Response(text="kept\n")
 
     def _no(self, status: int, address: str, why: str) -> web.StreamResponse:
         """Refuse what is no order; who sends much of it is not even told why."""
@@ -200,22 +237,30 @@ class _NoOrdersError(Exception):
 async def _orders_in(request: web.Request) -> list[SignedOrder]:
     if request.content_type not in (BINARY, JSON):
         raise _NoOrdersError(415, f"send {BINARY} or {JSON}")
+    body = await _body_of(request, MAX_BODY_BYTES)
     try:
-        async with asyncio.timeout(REQUEST_WITHIN_S):
-            body = await request.read()
         return orders_of(request.content_type, body)
-    except TimeoutError as error:
-        raise _NoOrdersError(408, "the request came too slowly") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _NoOrdersError(413, f"more than {MAX_BODY_BYTES} bytes") from error
     except Refused as refusal:
         raise _NoOrdersError(400, refusal.message) from refusal
 
 
-def _busy() -> web.StreamResponse:
+async def _body_of(request: web.Request, most: int) -> bytes:
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN_S):
+            body = await request.read()
+    except TimeoutError as error:
+        raise _NoOrdersError(408, "the request came too slowly") from error
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _NoOrdersError(413, f"more than {most} bytes") from error
+    if len(body) > most:
+        raise _NoOrdersError(413, f"more than {most} bytes")
+    return body
+
+
+def _busy(what: str = "orders", instead: str = "submit directly") -> web.StreamResponse:
     return web.Response(
         status=TOO_MANY,
-        text="too many orders from this address; submit directly\n",
+        text=f"too many {what} from this address; {instead}\n",
         headers={"Retry-After": "10"},
     )
 

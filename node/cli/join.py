@@ -21,7 +21,7 @@ from node.cli.paths import places
 from node.clock import SystemClock
 from node.config import load_config
 from node.config.adding import Scalar, replace_file, with_settings
-from node.errors import ConfigurationError, Refused
+from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.units import parse_duration_s
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = ["join"]
 COMMUNITY_FILE: Final = "community.toml"
 REQUEST_FILE: Final = "join-request.txt"
 LOOK_EVERY_S: Final = 1
+RELAYS_TRIED: Final = 3
 DEFAULT_SLOT_S: Final = 900
 
 _HEADING: Final = """\
@@ -149,8 +150,8 @@ def join(
 
     Checks the chain, its contracts, its operator and the clock; makes the household's keys on this
     machine; writes the settings, in paper mode; and writes a request for the operator, with four
-    words to read out. Without INVITE it looks whether the operator has approved, and writes down
-    the household's number.
+    words to read out. A relay of the community hands it over; if none does, you do. Without INVITE
+    it looks whether the operator has approved, and writes down the household's number.
     """
     try:
         wait_s = 0 if wait is None else parse_duration_s(wait)
@@ -228,15 +229,36 @@ async def _join(
         invite, owner, signer.address, found.households, clock.now_s()
     )
     write_secret(home.request, request_text + "\n")
+    relay = await _handed_over(community, request_text)
     if as_json:
-        say_document(_document(community, words, request, home) | {"request": request_text})
+        said = {"request": request_text, "handed_over_to": relay}
+        say_document(_document(community, words, request, home) | said)
         return
     say(request_text)
     click.echo("", err=True)
-    click.echo(f"The request is above and in {home.request}: give it to the operator.", err=True)
+    if relay:
+        click.echo(f"The operator has it, through {relay}; it is in {home.request} too.", err=True)
+    else:
+        click.echo(
+            f"The request is above and in {home.request}: give it to the operator.", err=True
+        )
     click.echo(f"Read these four words out:  {request.words}", err=True)
     click.echo(f"Keep {keys.owner.keystore.parent} elsewhere too: it owns the money.", err=True)
     click.echo("Then look here: daisee join --wait 10m", err=True)
+
+
+async def _handed_over(community: Community, request: str) -> str:
+    """The relay that took the request for the operator; empty if none did, which is no failure."""
+    from node.chain.request_desk import hand_over_request  # noqa: PLC0415 - loads web3
+
+    for url in community.relay_urls[:RELAYS_TRIED]:
+        try:
+            await hand_over_request(url, request)
+        except (ChainUnreachable, Refused) as error:
+            click.echo(f"Not handed over: {error.message}", err=True)
+        else:
+            return url
+    return ""
 
 
 async def _look(home: _Home, rpc_url: str | None, wait_s: int, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from node.cli.config import settings_of
+from node.cli.member_options import BOOK_FILE, REQUESTS_FOLDER
 from node.cli.output import example, json_option, say_document
 from node.clock import SystemClock
 from node.config import LogSection
@@ -51,6 +52,18 @@ def relay() -> None:
     "--password-file", type=_FILE, required=True, help="Its password, in a file of mode 0600."
 )
 @click.option(
+    "--requests",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep households' join requests here; see --network.",
+)
+@click.option(
+    "--network",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="The operator's folder: take join requests that answer its invites, and no others.",
+)
+@click.option(
     "--listen", default=DEFAULT_PLACE, show_default=True, metavar="HOST:PORT", help="Where."
 )
 @click.option(
@@ -67,6 +80,8 @@ def run(
     config_file: Path | None,
     keystore: Path,
     password_file: Path,
+    requests: Path | None,
+    network: Path | None,
     listen: str,
     beyond_loopback: bool,
     behind_front: bool,
@@ -78,15 +93,25 @@ def run(
     takes, it can delay, but not alter. See docs/relay.md.
     """
     # The chain's rooms take longer to load than the other commands take to run.
+    from node.chain.network.layout import COMMUNITY_FILE  # noqa: PLC0415
     from node.service.logs import set_up_logging  # noqa: PLC0415
     from node.service.relaying import RelayPlace  # noqa: PLC0415
 
+    if network is not None and community_file is None and config_file is None:
+        community_file = network / COMMUNITY_FILE
     if (community_file is None) == (config_file is None):
         raise click.UsageError("say either --community or --config")
     if behind_front and beyond_loopback:
         raise click.UsageError("a relay behind a front stays on loopback")
     host, port = _place_of(listen)
-    place = RelayPlace(host, port, beyond_loopback=beyond_loopback, behind_front=behind_front)
+    place = RelayPlace(
+        host,
+        port,
+        beyond_loopback=beyond_loopback,
+        behind_front=behind_front,
+        requests=requests or (network and network / REQUESTS_FOLDER),
+        book=network and network / BOOK_FILE,
+    )
     set_up_logging(LogSection())
     asked = _Asked(community_file, rpc_url, config_file, keystore, password_file)
     document = asyncio.run(_run(asked, place))

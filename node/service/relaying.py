@@ -5,7 +5,7 @@
     run_relay
       ├── members   Members.follow      the registry's events, every second
       ├── carrier   Carrier.run         batches on their way to the chain
-      └── server    POST /orders, GET /status
+      └── server    POST /orders, GET /status, POST /join-requests where a folder is for them
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from node import __version__
@@ -24,6 +25,7 @@ from node.chain.keys import Key, OrderReader
 from node.chain.relay import Carrier
 from node.chain.relay_desk import Desk, Limits, Members
 from node.chain.relay_http import serve_relay
+from node.chain.request_desk import RequestDesk
 from node.chain.rpc import Rpc
 from node.clock import Clock
 from node.errors import DaiseeError
@@ -39,13 +41,19 @@ SCHEMA: Final = "daisee.relay.status/1"
 
 @dataclass(frozen=True, slots=True)
 class RelayPlace:
-    """Where a relay listens, and how much it lets anybody send."""
+    """Where a relay listens, and how much it lets anybody send.
+
+    ``requests`` is the folder for join requests, if it takes them; ``book`` the operator's list of
+    whom it invited, without which the relay cannot know a stranger's invite from the operator's.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8770
     beyond_loopback: bool = False
     behind_front: bool = False
     limits: Limits = field(default_factory=Limits)
+    requests: Path | None = None
+    book: Path | None = None
 
 
 class RelayService:
@@ -65,6 +73,7 @@ class RelayService:
             clock=clock,
             limits=limits,
         )
+        self.requests: RequestDesk | None = None
         self._where = where
         self._chain_id = rpc.chain_id
         self._trouble = ""
@@ -72,6 +81,7 @@ class RelayService:
     def status(self) -> Mapping[str, object]:
         """How it is, in figures: no household is named."""
         counts = self.carrier.counts
+        requests = self.requests
         return {
             "account": self.carrier.address,
             "batches_in_flight": self.carrier.in_flight,
@@ -79,6 +89,10 @@ class RelayService:
             "block": self.carrier.head,
             "chain_id": self._chain_id,
             "gas_used": counts.gas_used,
+            "join_requests_kept": 0 if requests is None else requests.kept,
+            "join_requests_refused": {}
+            if requests is None
+            else dict(sorted(requests.refused.items())),
             "market": self._where.address,
             "members": len(self.members),
             "orders_accepted": counts.accepted,
@@ -129,6 +143,10 @@ async def run_relay(
     notifier = Notifier(os.environ)
     registry = str(await rpc.call(where.address, MARKET, "REGISTRY"))
     service = RelayService(MarketClient(rpc, where), registry, key, clock, place.limits)
+    if place.requests is not None:
+        service.requests = RequestDesk(
+            place.requests, rpc.chain_id, registry, clock, book=place.book
+        )
     await service.members.follow()
     async with (
         serve_relay(
@@ -138,6 +156,7 @@ async def run_relay(
             port=place.port,
             beyond_loopback=place.beyond_loopback,
             behind_front=place.behind_front,
+            requests=service.requests,
         ) as port,
         asyncio.TaskGroup() as group,
     ):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from node.chain.community import save_community
 from node.chain.http import http_rpc
 from node.chain.invites import make_invite
 from node.chain.keyfiles import HouseholdKeys, open_key
@@ -649,3 +650,92 @@ def test_the_secrets_are_in_no_process_arguments(home: Home) -> None:
     secrets += [open_key(home.keys.signer).secret.hex().encode()]
     for secret in secrets:
         assert all(secret not in text for text in (*seen, out, errors))
+
+
+# Over the network
+
+
+@contextmanager
+def relay_for(at: Street, folder: Path, *more: str) -> Iterator[str]:
+    """``daisee relay run`` in a process of its own; its URL."""
+    keystore, password = folder / "relay.json", folder / "relay-password"
+    keystore.write_text(json.dumps(Account.encrypt(b"\x72" * 32, PASSWORD, iterations=2)))
+    password.write_text(PASSWORD)
+    for secret in (keystore, password):
+        secret.chmod(0o600)
+    command = [sys.executable, "-m", "node.cli.main", "relay", "run", "--listen", "127.0.0.1:0"]
+    command += ["--key", str(keystore), "--password-file", str(password)]
+    with subprocess.Popen(
+        [*command, *more, "--rpc", at.url], cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            line = ""
+            while "relay_ready" not in line:
+                line = process.stderr.readline()
+                assert line, "the relay ended"
+            yield "http://127.0.0.1:" + line.partition("port=")[2].split()[0]
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def told_by(at: Street, relay: str, name: str = "Anne") -> str:
+    """An invite that names a relay, as the operator writes it."""
+    folder = at.folder / "community.toml"
+    kept = folder.read_text()
+    save_community(folder, replace(at.community, relay_urls=(relay,)))
+    try:
+        return invited(at, name)
+    finally:
+        folder.write_text(kept)
+
+
+def test_from_invite_to_number_over_the_network(home: Home, tmp_path: Path) -> None:
+    """Nobody carries a file: four words are read out, and that is all."""
+    at = home.at
+    with relay_for(at, tmp_path, *at.network) as relay:
+        joined = home.join(told_by(at, relay, "Berthe"))
+        assert joined["handed_over_to"] == relay
+        (kept,) = (at.folder / "requests").glob(f"{str(joined['owner']).lower()}.txt")
+        assert kept.read_text() == home.request.read_text()
+        assert kept.stat().st_mode & 0o777 == 0o600
+        words = str(joined["words"])
+        approval = ("--fingerprint", words, *at.network, *LIMITS, "--credit", "3", "--yes")
+        wait = [sys.executable, "-m", "node.cli.main", "join", *home.options, "--wait", "60s"]
+        with subprocess.Popen(
+            [*wait, "--json"], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+        ) as waiting:
+            approved = at.document("member", "approve", *approval)
+            out, _ = waiting.communicate(timeout=90)
+        assert waiting.returncode == 0
+        number = int(approved["household"])
+        assert json.loads(out)["household"] == number
+        assert load_config(home.config, {}).household.number == number
+        assert approved["member"]["name"] == "Berthe"
+    asyncio.run(trades_within_a_block(home, number))
+
+
+def test_a_relay_keeps_only_what_answers_an_invite_of_its_operator(
+    home: Home, tmp_path: Path
+) -> None:
+    at = home.at
+    with relay_for(at, tmp_path, *at.network) as relay:
+        stray = at.say("join", written(at, relay_urls=(relay,)), *home.options, "--yes", "--json")
+        assert stray.exit_code == 0  # the invite is good; the operator's list does not know it
+        assert json.loads(stray.stdout)["handed_over_to"] == ""
+        assert "does not want it: unknown_invite" in stray.stderr
+        assert home.request.exists()
+        owner = str(json.loads(stray.stdout)["owner"]).lower()
+        assert not (at.folder / "requests" / f"{owner}.txt").exists()
+
+
+def test_a_relay_that_takes_no_requests_leaves_the_file(home: Home, tmp_path: Path) -> None:
+    at = home.at
+    community = ("--community", str(at.folder / "community.toml"))
+    with relay_for(at, tmp_path, *community) as relay:
+        joined = at.say("join", told_by(at, relay), *home.options, "--yes")
+    assert joined.exit_code == 0
+    assert "takes no join requests: it answers 404" in joined.stderr
+    assert "give it to the operator" in joined.stderr
+    assert joined.stdout.strip() == home.request.read_text().strip()
