@@ -215,15 +215,17 @@ def _run_live(
     )
 
     with LiveView() as view:
-        return asyncio.run(
-            simulate_live(
-                scenario,
-                folder,
-                view.watcher,
-                validators=validators or DEFAULT_VALIDATORS,
-                slots=slots or DEFAULT_SLOTS,
-            )
+        run = simulate_live(
+            scenario,
+            folder,
+            view.watcher,
+            validators=validators or DEFAULT_VALIDATORS,
+            slots=slots or DEFAULT_SLOTS,
         )
+        try:
+            return asyncio.run(run)
+        except asyncio.CancelledError:
+            raise click.Abort from None  # SIGTERM, as Ctrl-C: everything is stopped
 
 
 def _say_next(folder: Path, outcome: RunOutcome, url: str = "") -> None:

@@ -68,13 +68,22 @@ class LiveReport:
     orders_expired: int
     audit_differences: int
     blocks: int
-    longest_gap_s: int
+    longest_gap_s: float
     reorganisations: int
     sealers_freed: int
     opened_after_s: int
     home_peak_rss_mb: tuple[float, ...]
     validator_peak_rss_mb: tuple[float, ...]
     relay_peak_rss_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen from outside."""
+
+    blocks: int
+    longest_gap_s: float
+    opened_after_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +117,15 @@ async def simulate_live(
         with tempfile.TemporaryDirectory(prefix="daisee-live-") as place:
             street = LiveStreet(Path(place), homes, rules, plan, watcher.stage)
             async with _stopped_in_order(), street:
-                first_block, opened_after_s = await _live(street, watcher, began_wall_s)
+                async with street.pulse() as pulse:
+                    first_block, opened_after_s = await _live(street, watcher, began_wall_s)
                 watcher.stage("adding up")
                 traffic = await street.traffic(first_block)
+                seen = _Seen(traffic.blocks, pulse.longest_gap_s, opened_after_s)
                 with ExitStack() as opened:
                     members = [_metered(home, street, opened) for home in street.homes]
                     books, checked, events = await _books(street, draft, traffic)
-                    report = _report(street, members, events, checked, traffic, opened_after_s)
+                    report = _report(street, members, events, checked, seen)
                     took = Took(
                         cpu_seconds() - began_cpu_s, wall_seconds() - began_wall_s, peak_rss_mb()
                     )
@@ -236,8 +247,7 @@ def _report(
     members: Sequence[_Metered],
     events: Sequence[MarketEvent],
     checked: AuditReport,
-    traffic: Traffic,
-    opened_after_s: int,
+    seen: _Seen,
 ) -> LiveReport:
     network = street.network
     trades = [trade for member in members for trade in member.storage.own_trades()]
@@ -251,11 +261,11 @@ def _report(
         orders_accepted=sum(isinstance(event, OrderAccepted) for event in events),
         orders_expired=sum(trade.state is IntentState.EXPIRED for trade in trades),
         audit_differences=checked.difference_count,
-        blocks=traffic.blocks,
-        longest_gap_s=traffic.longest_gap_s,
+        blocks=seen.blocks,
+        longest_gap_s=round(seen.longest_gap_s, 1),
         reorganisations=sum(home.process.says("chain_reorganised") for home in street.homes),
         sealers_freed=network.freed,
-        opened_after_s=opened_after_s,
+        opened_after_s=seen.opened_after_s,
         home_peak_rss_mb=tuple(_mb(home.process.peak_rss_kb) for home in street.homes),
         validator_peak_rss_mb=tuple(
             _mb(peak_rss_kb(network.pid(peer.name)))

@@ -16,11 +16,10 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from inspect import signature
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -50,11 +49,12 @@ from node.slots import slot_at
 from simulations.live_homes import REST_S, Child, HomeFolder, HomeProcess, write_profile
 from simulations.neighbourhood import Home
 
-__all__ = ["LiveStreet", "StreetPlan", "Traffic"]
+__all__ = ["LiveHome", "LiveStreet", "Pulse", "StreetPlan", "Traffic"]
 
 CHAIN_ID: Final = 20_261
 FIRST_BLOCK_WITHIN_S: Final = 60.0
 RELAY_WITHIN_S: Final = 60.0
+PULSE_EVERY_S: Final = 0.25
 
 STARTING_AT_ONCE: Final = 2
 """Daemons that load their programs at the same time."""
@@ -95,12 +95,19 @@ class LiveHome:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a range of blocks carried. ``longest_gap_s`` lies between two of them."""
+    """What a range of blocks carried."""
 
     blocks: int
     transactions: int
     gas_used: int
-    longest_gap_s: int
+
+
+@dataclass(slots=True)
+class Pulse:
+    """The longest time for which members saw no new block, by this machine's clock: a block's own
+    time says when it was begun."""
+
+    longest_gap_s: float = 0.0
 
 
 class LiveStreet:
@@ -218,15 +225,34 @@ class LiveStreet:
     async def traffic(self, from_block: int) -> Traffic:
         """What the blocks from one on carried."""
         head = await self.rpc.head()
-        times: list[int] = []
         transactions = gas_used = 0
         for height in range(from_block, head + 1):
             block = await self.rpc.ask("eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
-            times.append(number(block["timestamp"]))
             transactions += len(block["transactions"])
             gas_used += number(block["gasUsed"])
-        gaps = [after - before for before, after in pairwise(times)]
-        return Traffic(len(times), transactions, gas_used, max(gaps, default=0))
+        return Traffic(max(head + 1 - from_block, 0), transactions, gas_used)
+
+    @asynccontextmanager
+    async def pulse(self) -> AsyncIterator[Pulse]:
+        """Watch the chain's head until the block ends."""
+        pulse = Pulse()
+        task = asyncio.create_task(self._watch(pulse))
+        try:
+            yield pulse
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _watch(self, pulse: Pulse) -> None:
+        head, since_s = -1, wall_seconds()
+        while True:
+            with contextlib.suppress(ChainUnreachable):
+                seen = await self.rpc.head()
+                if seen != head:
+                    head, since_s = seen, wall_seconds()
+            pulse.longest_gap_s = max(pulse.longest_gap_s, wall_seconds() - since_s)
+            await asyncio.sleep(PULSE_EVERY_S)
 
     async def cleared(self) -> dict[int, SlotCleared]:
         """The clearings so far, by slot."""
@@ -282,8 +308,8 @@ class LiveStreet:
         )
         self.market = market_client(self.rpc, self._deployment)
         self.relay: Child | None = None
-        relay_url = await self._start_relay(folder) if plan.has_relay else None
-        await self._admit_all(relay_url)
+        self.relay_url = await self._start_relay(folder) if plan.has_relay else None
+        await self._admit_all(self.relay_url)
 
     async def _start_relay(self, network: Path) -> str:
         files = HomeFolder(self.folder / "relay").keys

@@ -141,7 +141,7 @@ def test_homes_that_make_no_neighbourhood(
     ("options", "says"),
     [
         (["--strategy", "greedy"], "unknown strategy 'greedy'"),
-        (["--chain", "besu"], "there is no chain engine 'besu'"),
+        (["--chain", "ganache"], "there is no chain engine 'ganache'"),
         (["--homes", "9"], "has 3 homes, not 9"),
         (["--days", "2"], "days of data, not 2"),
         (["--slot", "5m"], "slots of 5 min are shorter"),
@@ -161,7 +161,7 @@ def test_settings_that_cannot_be(data: Path, place: Path, options: list[str], sa
     [
         ("[market]\ncap_price = 26350\n", 2, "the price band 4000 to 26350 is not on a grid"),
         ("seed = 1\n[homes]\nstrategy = 'greedy'\n", 3, "unknown strategy 'greedy'"),
-        ("\n\nchain = 'besu'\n", 3, "there is no chain engine 'besu'"),
+        ("\n\nchain = 'ganache'\n", 3, "there is no chain engine 'ganache'"),
     ],
     ids=["price band off the grid", "unknown strategy", "unknown engine"],
 )

@@ -119,7 +119,7 @@ def test_what_a_run_leaves_behind_repeats_it(tmp_path: Path, text: str) -> None:
         ("seed = true\n", 1, "is not a whole number"),
         ("title = 5\n", 1, "title = 5 is not text"),
         ("market = 5\n", 1, "market = 5 is not a table"),
-        ("chain = 'besu'\n", 1, "there is no chain engine 'besu'"),
+        ("chain = 'ganache'\n", 1, "there is no chain engine 'ganache'"),
         ("[market]\nslot = '15 minutes'\n", 2, "not a duration"),
         ("[market]\nslot = '0m'\n", 2, "a duration of zero"),
         ("[market]\n\ngate = '-5m'\n", 3, "not a duration"),
