@@ -228,12 +228,14 @@ def _lines(bill: Bill, names: Mapping[str, str], acts: _Acts) -> str:
 
 def _row(line: Line, acts: _Acts) -> str:
     preposition = say("of ", "de ") if line.kind in {LineKind.VAT, LineKind.CTA} else plain("")
-    quantity = (preposition + quantity_text(line)).html()
+    is_note = line.kind.is_note  # its amount is all there is to say
+    quantity = "" if is_note else (preposition + quantity_text(line)).html()
+    rate = "" if is_note else rate_text(line).html()
     return (
         f'<tr><th scope="row">{line_text(line).html()}</th>'
         f'<td class="detail">{span_text(line.first, line.until).html()}</td>'
         f'<td class="detail">{quantity}</td>'
-        f'<td class="detail">{rate_text(line).html()}{acts.mark(line.reference)}</td>'
+        f'<td class="detail">{rate}{acts.mark(line.reference)}</td>'
         f"<td>{money_text(line.amount_cents).html()}</td></tr>"
     )
 

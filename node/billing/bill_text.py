@@ -101,6 +101,9 @@ _LINES: Final = {
     LineKind.ACCISE: say("Excise on electricity", "Accise sur l'électricité"),
     LineKind.VAT: say("VAT", "TVA"),
     LineKind.SURPLUS: say("Surplus, sold elsewhere", "Surplus, vendu ailleurs"),
+    LineKind.NOTE: say("Correction of an earlier bill", "Correction d'une facture antérieure"),
+    LineKind.NOTE_ACCISE: say("Its excise on electricity", "Son accise sur l'électricité"),
+    LineKind.NOTE_VAT: say("Its VAT", "Sa TVA"),
 }
 
 REMARKS: Final = {

@@ -76,6 +76,14 @@ class LineKind(StrEnum):
     ACCISE = "accise"
     VAT = "vat"
     SURPLUS = "surplus"
+    NOTE = "note"
+    NOTE_ACCISE = "note_accise"
+    NOTE_VAT = "note_vat"
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it corrects a bill of before."""
+        return self in {LineKind.NOTE, LineKind.NOTE_ACCISE, LineKind.NOTE_VAT}
 
 
 class Measure(StrEnum):
@@ -212,7 +220,8 @@ class Bill:
     @property
     def vat_cents(self) -> int:
         """How much of it is VAT."""
-        return _sum(line for line in self.lines if line.kind is LineKind.VAT)
+        kinds = {LineKind.VAT, LineKind.NOTE_VAT}
+        return _sum(line for line in self.lines if line.kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +257,9 @@ class PeriodBills:
 
     def accise_cents(self) -> int:
         """The accise in what producers get: they owe it to the State."""
+        kinds = {LineKind.ACCISE, LineKind.NOTE_ACCISE}
         return sum(
-            _sum(line for line in bill.lines if line.kind is LineKind.ACCISE)
-            for bill in self.producers
+            _sum(line for line in bill.lines if line.kind in kinds) for bill in self.producers
         )
 
     def balance_cents(self) -> int:

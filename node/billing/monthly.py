@@ -162,8 +162,11 @@ def run_month(
     archive: Archive,
     names: Mapping[str, str],
     now_s: int,
+    *,
+    notes: Sequence[Mapping[str, object]] = (),
 ) -> MonthRun:
     """Take one month through its stages, from the plan on; files were collected and stored before.
+    ``notes`` are those that ``bill`` makes lines of: the history says that they stand here.
 
     Raises ConfigurationError for an archive that cannot be read or written.
     """
@@ -189,7 +192,8 @@ def run_month(
     if is_new:
         # Before anything is sent: a run that dies while sending goes on, and sends no other bill.
         run.stages.append(Stage.RECORD)
-        archive.record(_entry(run, now_s, run.bills, digest))
+        entry = _entry(run, now_s, run.bills, digest)
+        archive.record({**entry, "notes": list(notes)} if notes else entry)
     run.stages.append(Stage.SEND)
     for each in run.bills.every:
         for name, text in bill_files(each, names).items():

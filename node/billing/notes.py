@@ -55,13 +55,14 @@ class LineChange:
 @dataclass(frozen=True, slots=True)
 class Note:
     """What one party gets (a credit, above 0) or owes (a debit, below 0), and to whom.
-    ``is_advice``: somebody else bills it."""
+    ``is_advice``: somebody else bills it. ``is_buyer``: the party is who buys of the other."""
 
     party: str
     other: str
     amount_cents: int
     changes: tuple[LineChange, ...]
     is_advice: bool = False
+    is_buyer: bool = False
 
     @property
     def word(self) -> str:
@@ -90,6 +91,7 @@ def note_document(note: Note) -> dict[str, object]:
         "kind": note.word,
         "amount_cents": note.amount_cents,
         "advice": note.is_advice,
+        "is_buyer": note.is_buyer,
         "changes": [
             {
                 "line": change.kind.value,
@@ -214,7 +216,7 @@ def _notes(
     for (seller, buyer), changes in changed.items():
         amount_cents = sum(change.amount_cents for change in changes)
         owed = tuple(replace(change, amount_cents=-change.amount_cents) for change in changes)
-        yield Note(buyer, seller, -amount_cents, owed, is_advice)
+        yield Note(buyer, seller, -amount_cents, owed, is_advice, is_buyer=True)
         yield Note(seller, buyer, amount_cents, tuple(changes), is_advice)
 
 

@@ -22,7 +22,8 @@ from node.billing.disputes import (
 )
 from node.billing.openings import OpeningVerdict, check_opening, opening_document, opening_from
 from node.cli.dispute_claim import claim, community_option, opening, papers_of
-from node.cli.dispute_ruling import decide, rule, settle
+from node.cli.dispute_ruling import decide, rule
+from node.cli.dispute_settle import settle
 from node.cli.office import ADDRESS, Office, office_options, open_office, read_document
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 from node.cli.sources import open_past, source_options

@@ -1,29 +1,19 @@
-"""The distribution operator's ruling, and the notes that it leads to."""
+"""The distribution operator's ruling: made, recorded on chain, and taken."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from node.billing.bill_energy import billed_energy
 from node.billing.claims import SALT_BYTES, Series
-from node.billing.curve_files import read_curve_table
-from node.billing.dispute_book import NOTE
 from node.billing.dispute_documents import dispute_document, dispute_from
 from node.billing.disputes import Dispute
 from node.billing.disputes import rule as take_ruling
-from node.billing.disputes import settle as close
-from node.billing.keys import default_dynamic, read_key
-from node.billing.notes import Note, Settlement, note_document, settlement_of
-from node.billing.operation_file import read_operation
 from node.billing.rulings import Outcome, Ruling, SignedRuling, ruling_document, ruling_from
-from node.billing.tariffs import read_tariffs
 from node.cli.dispute_claim import (
     community_option,
     key_of,
@@ -31,26 +21,19 @@ from node.cli.dispute_claim import (
     papers_of,
     series_of,
 )
-from node.cli.office import Office, office_options, open_office, read_document, say_paper
-from node.cli.output import Column, example, json_option, say, say_document, say_table
-from node.cli.supplier_bills import eur_text, month_period
-from node.cli.supplier_options import FILE, month_of
+from node.cli.office import office_options, open_office, read_document, say_paper
+from node.cli.output import example, json_option, say, say_document
+from node.cli.supplier_options import FILE
 from node.clock import SystemClock
 from node.errors import ConfigurationError, Refused
-from node.slots import iso_utc, slot_at
+from node.slots import slot_at
 
 if TYPE_CHECKING:
     from node.chain.keys import Key
 
-__all__ = ["decide", "rule", "settle"]
+__all__ = ["decide", "rule"]
 
 OPERATOR: Final = "distribution_operator"
-_COLUMNS: Final = (
-    Column("party", figures=False),
-    Column("other", figures=False),
-    Column("note", figures=False),
-    Column("EUR"),
-)
 
 
 @click.command(
@@ -199,150 +182,3 @@ async def _is_recorded(community: Path, rpc_url: str | None, digest: bytes) -> b
         return await is_recorded(
             rpc, agreed.contracts["RecordBook"], agreed.created_in_block, digest
         )
-
-
-@click.command(
-    short_help="Carry a ruling out: credit and debit notes that sum to zero.",
-    epilog=example(
-        "daisee dispute settle --database office.db 3fa91c --operation street.toml --month 2025-10"
-        " --production roofs.csv --consumption homes.csv --out notes.json"
-    ),
-)
-@click.argument("wanted", metavar="DISPUTE")
-@click.option("--operation", "operation_file", type=FILE, help="Members and prices of that time.")
-@click.option("--month", metavar="YYYY-MM", help="The month that was billed.")
-@click.option("--production", "produced", type=FILE, help="The curves that it was billed from ...")
-@click.option("--consumption", "consumed", type=FILE, help="... as tables.")
-@click.option("--key", "rule_file", type=FILE, help="Its key.  [default: pro rata of consumption]")
-@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
-@click.option("--provisional", is_flag=True, help="It was billed with steps left out.")
-@click.option("--revision", default=2, show_default=True, type=click.IntRange(2))
-@click.option("--out", type=FILE, help="Write the notes there, as JSON.")
-@office_options
-@json_option
-def settle(
-    database: Path,
-    key_file: Path | None,
-    wanted: str,
-    operation_file: Path | None,
-    month: str | None,
-    produced: Path | None,
-    consumed: Path | None,
-    rule_file: Path | None,
-    own: Path | None,
-    revision: int,
-    out: Path | None,
-    *,
-    provisional: bool,
-    as_json: bool,
-) -> None:
-    """Settle a DISPUTE: what was ruled is carried out, what expired or was rejected is closed.
-
-    Only the steps that the ruling touches are allocated again, under the key they were billed with.
-    The bills stay as they are; the notes are what differs.
-    """
-    with open_office(database, key_file) as office:
-        person, found = office.disputes.find(wanted, office.now_s)
-        reference = None if found.ruling is None else found.ruling.ruling.reference
-        done: Settlement | None = None
-        if reference is not None and not found.is_informational:
-            if operation_file is None or month is None or produced is None or consumed is None:
-                raise click.UsageError(
-                    "Say what was billed: --operation, --month, --production, --consumption."
-                )
-            operation = read_operation(operation_file)
-            _same_rules(found, operation.rules)
-            tables = read_tariffs(own).accepting(operation.accepted)
-            billed = billed_energy(
-                operation,
-                tables,
-                default_dynamic() if rule_file is None else read_key(rule_file),
-                read_curve_table(produced),
-                read_curve_table(consumed),
-                month_period(month_of(month, operation.zone.key)),
-            )
-            point = office.people.find(person)[1].point(reference.side)
-            done = settlement_of(
-                operation,
-                tables,
-                billed,
-                reference,
-                point,
-                provisional=provisional,
-                revision=revision,
-            )
-        notes = () if done is None else done.notes
-        closed = close(found, done.digest() if done is not None and notes else b"", office.now_s)
-        with office.storage.transaction():
-            strangers = _keep_notes(office, closed, notes)
-            office.disputes.keep(person, closed, office.now_s)
-    document = _document(closed, done, strangers)
-    if out is not None:
-        out.write_text(json.dumps(document, sort_keys=True, ensure_ascii=False) + "\n")
-    if as_json:
-        say_document(document)
-        return
-    say(f"Dispute {closed.number[:12]} is settled; {len(notes)} notes, which sum to zero.")
-    say_table(_COLUMNS, [_row(note) for note in notes])
-
-
-def _same_rules(found: Dispute, rules: str) -> None:
-    assert found.ruling is not None
-    if found.ruling.ruling.rules != rules:
-        raise Refused(
-            f"the ruling is under rules {found.ruling.ruling.rules}, this operation has {rules}",
-            reason="other_rules",
-            next_step="give the operation's file of that time",
-        )
-
-
-def _keep_notes(office: Office, closed: Dispute, notes: Iterable[Note]) -> list[str]:
-    """Seal each member's notes under its own key; the parties that nobody here is."""
-    by_point = {
-        point: person
-        for person, member in office.people.all().items()
-        for point in (member.withdrawal, member.injection)
-        if point
-    }
-    about_s = closed.signed.claim.series.to_s
-    strangers = set()
-    for note in notes:
-        person = by_point.get(note.party)
-        if person is None:
-            strangers.add(note.party)
-            continue
-        # Others by their random names: when they are erased, this leads nowhere.
-        other = by_point.get(note.other, note.other)
-        document = {"dispute": closed.number, **note_document(note), "other": other}
-        office.people.vault.put(person, NOTE, document, about_s, office.now_s)
-    return sorted(strangers)
-
-
-def _document(
-    closed: Dispute, done: Settlement | None, strangers: Iterable[str]
-) -> dict[str, object]:
-    document: dict[str, object] = {
-        "dispute": closed.number,
-        "state": closed.state.value,
-        "contested": closed.is_contested,
-        "settlement": closed.settlement.hex(),
-        "notes": [],
-        "steps": [],
-        "not_kept": list(strangers),
-    }
-    if done is not None:
-        stamp = done.bills.stamp
-        start_s, step_s = stamp.period.start_s, closed.signed.claim.series.step_s
-        first_s = start_s + -start_s % step_s
-        document |= {
-            "rules": stamp.rules,
-            "revision": stamp.revision,
-            "notes": [note_document(note) for note in done.notes],
-            "steps": [iso_utc(first_s + step * step_s) for step in done.steps],
-        }
-    return document
-
-
-def _row(note: Note) -> tuple[str, ...]:
-    advice = ", advice" if note.is_advice else ""
-    return note.party, note.other, note.word + advice, eur_text(note.amount_cents)

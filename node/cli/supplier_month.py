@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -17,6 +17,14 @@ from node.billing.curve_store import CurveStore
 from node.billing.importing import read_files
 from node.billing.keys import default_dynamic, read_key
 from node.billing.monthly import Archive, Curves, MonthRun, Outcome, Stage, due_months, run_month
+from node.billing.note_lines import (
+    NoteItem,
+    items_document,
+    plan_notes,
+    read_settlements,
+    unplaced,
+    with_notes,
+)
 from node.billing.operation import Operation
 from node.billing.operation_file import read_operation
 from node.billing.perimeter import Perimeter
@@ -64,6 +72,16 @@ class _Collected:
 @click.option("--month", "month_text", metavar="YYYY-MM", help="Only this one.  [default: all due]")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
 @click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--notes", "notes_folder", type=FILE, metavar="DIR", help="Settled disputes' notes.")
+@click.option(
+    "--least-note",
+    "threshold_cents",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="CENTS",
+    help="Smaller sums of two parties' notes wait for more.",
+)
 @click.option("--at", metavar="INSTANT", help="As if it were then, such as 2025-11-02T06:00:00Z.")
 @json_option
 def month(
@@ -74,6 +92,8 @@ def month(
     month_text: str | None,
     key_file: Path | None,
     own: Path | None,
+    notes_folder: Path | None,
+    threshold_cents: int,
     at: str | None,
     *,
     as_json: bool,
@@ -82,13 +102,15 @@ def month(
 
     Meant for a timer: again is harmless. A month with gaps waits, and says what for; one whose
     curves were corrected after it was billed gets a further revision and notes of what changed.
-    Ends with 7 if a month waits.
+    Notes of settled disputes become lines of the next month that is billed, once. Ends with 7 if a
+    month waits.
     """
     operation = read_operation(operation_file)
     key = default_dynamic() if key_file is None else read_key(key_file)
     tariffs = read_tariffs(own)
     now_s = _now_s(at)
     archive = Archive(out)
+    settled = [] if notes_folder is None else read_settlements(notes_folder)
     with CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
         collected = _collect(inbox, store, operation, now_s)
@@ -96,18 +118,33 @@ def month(
             periods = due_months(operation.zone, now_s, archive.periods())
         else:
             periods = [month_period(month_of(month_text, operation.zone.key))]
-        bill = _biller(operation, tariffs, key)
         curves_of: Callable[[Period], Curves] = partial(member_curves, operation, store)
-        runs = [
-            run_month(period, curves_of, bill, archive, names_of(operation), now_s)
-            for period in periods
-        ]
+        runs = []
+        for period in periods:
+            planned = plan_notes(
+                str(period), archive.history(), settled, operation, threshold_cents
+            )
+            bill = _biller(operation, tariffs, key, planned)
+            run = run_month(
+                period,
+                curves_of,
+                bill,
+                archive,
+                names_of(operation),
+                now_s,
+                notes=items_document(planned),
+            )
+            runs.append(run)
     for run in runs:
         run.stages[:0] = [Stage.COLLECT, Stage.STORE]
+    waiting_notes = unplaced(archive.history(), settled)
     if as_json:
-        say_document(_month_document(collected, runs))
+        notes_document = items_document(waiting_notes)
+        say_document({**_month_document(collected, runs), "waiting_notes": notes_document})
     else:
         _say_month(collected, runs, out)
+        if waiting_notes:
+            say(f"{len(waiting_notes)} lines of notes wait for a later month.")
     waiting = [str(run.period) for run in runs if run.outcome is Outcome.WAITING]
     if waiting:
         raise Disagreement(
@@ -117,10 +154,11 @@ def month(
 
 
 def _biller(
-    operation: Operation, tariffs: TariffTables, key: Key
+    operation: Operation, tariffs: TariffTables, key: Key, planned: Sequence[NoteItem]
 ) -> Callable[[Curves, Period], PeriodBills]:
     def bill(curves: Curves, period: Period) -> PeriodBills:
-        return bill_period(operation, tariffs, key, curves.production, curves.consumption, period)
+        made = bill_period(operation, tariffs, key, curves.production, curves.consumption, period)
+        return with_notes(made, planned)
 
     return bill
 
@@ -172,10 +210,16 @@ def _month_document(collected: _Collected, runs: list[MonthRun]) -> Mapping[str,
                 "stages": [stage.value for stage in run.stages],
                 "problems": list(run.problems),
                 "collected_cents": run.bills.collected_cents if run.bills else None,
+                "note_lines": _note_lines(run),
             }
             for run in runs
         ],
     }
+
+
+def _note_lines(run: MonthRun) -> int:
+    bills = run.bills.consumers if run.bills else ()
+    return sum(line.kind.is_note for bill in bills for line in bill.lines)
 
 
 def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
@@ -190,5 +234,6 @@ def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
             say(
                 f"{run.period} {run.outcome}, revision {run.revision}:"
                 f" {eur_text(run.bills.collected_cents)} EUR collected,"
-                f" {len(run.bills.every)} bills in {out / 'outbox'}."
+                f" {len(run.bills.every)} bills in {out / 'outbox'},"
+                f" {_note_lines(run)} lines of notes."
             )

@@ -38,7 +38,7 @@ from node.model import Side, SlotEnergy
 from node.slots import iso_utc, slot_start_s
 from node.store import NodeDatabase
 
-__all__ = ["reconcile_command"]
+__all__ = ["entry_row", "official_curves", "operator_curves", "reconcile_command"]
 
 MAX_POINTS_BYTES: Final = 2**24
 _COLUMNS: Final = (
@@ -50,7 +50,7 @@ _COLUMNS: Final = (
     Column("corrected kWh"),
     Column("left kWh"),
 )
-_ENTRY_FIELDS: Final = (
+ENTRY_FIELDS: Final = (
     "slot",
     "start",
     "household",
@@ -114,8 +114,8 @@ def reconcile_command(
     one_form(as_csv=as_csv, as_json=as_json)
     chosen = month_of(month, timezone)
     with open_past(run_folder, rpc, market) as past:
-        curves = _curves(withdrawals, injections, database, chosen)
-        official = _official(past, curves, points_file)
+        curves = operator_curves(withdrawals, injections, database, chosen)
+        official = official_curves(past, curves, points_file)
         slots = chosen.slots(past.slot_s)
         records = past.records(slots.start, slots.stop)
         try:
@@ -136,11 +136,11 @@ def reconcile_command(
             _say(past, found, sums, differences)
 
 
-def _curves(
-    withdrawals: Path | None, injections: Path | None, database: Path | None, month: Month
+def operator_curves(
+    withdrawals: Path | None, injections: Path | None, database: Path | None, month: Month | None
 ) -> dict[tuple[str, Direction], Curve]:
     """The operator's curves by point and direction."""
-    if database is not None and withdrawals is None and injections is None:
+    if database is not None and month is not None and withdrawals is None and injections is None:
         return imported_curves(database, month)
     if database is not None or withdrawals is None or injections is None:
         raise click.UsageError(
@@ -154,7 +154,7 @@ def _curves(
     }
 
 
-def _official(
+def official_curves(
     past: MarketPast, curves: Mapping[tuple[str, Direction], Curve], points_file: Path | None
 ) -> dict[SideOf, Curve]:
     """The curves by household and side. Residual and surplus curves are the operator's own
@@ -214,7 +214,8 @@ def _readings(
         yield past.household(name), energies
 
 
-def _entry(past: MarketPast, entry: Entry) -> dict[str, object]:
+def entry_row(past: MarketPast, entry: Entry) -> dict[str, object]:
+    """A correction entry for JSON, and as a row of a table."""
     figures = (
         entry.slot,
         iso_utc(slot_start_s(entry.slot, past.slot_s)),
@@ -225,13 +226,13 @@ def _entry(past: MarketPast, entry: Entry) -> dict[str, object]:
         entry.energy_wh,
         entry.amount_units,
     )
-    return dict(zip(_ENTRY_FIELDS, figures, strict=True))
+    return dict(zip(ENTRY_FIELDS, figures, strict=True))
 
 
 def _say_csv(past: MarketPast, found: Reconciliation) -> None:
-    click.echo(",".join(_ENTRY_FIELDS))
+    click.echo(",".join(ENTRY_FIELDS))
     for entry in found.entries:
-        cells = _entry(past, entry).values()
+        cells = entry_row(past, entry).values()
         click.echo(",".join("" if cell is None else str(cell) for cell in cells))
 
 
@@ -246,7 +247,7 @@ def _document(
         "month": str(month),
         "timezone": month.zone.key,
         "slot_s": past.slot_s,
-        "entries": [_entry(past, entry) for entry in found.entries],
+        "entries": [entry_row(past, entry) for entry in found.entries],
         "pending": [
             {
                 "start": iso_utc(item.start_s),

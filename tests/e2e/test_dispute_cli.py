@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
-from click.testing import CliRunner, Result
-from eth_account import Account
 
-from node.billing.curve_files import CurveTable, curve_table_text
-from node.billing.operation_file import read_operation
 from node.chain.bootstrap import Deployment, Role, grant
-from node.chain.community import Community, save_community
+from node.chain.community import save_community
 from node.chain.http import http_rpc
-from node.chain.keys import Key
 from node.chain.member_book import Invited, MemberBook, load_book, save_book
 from node.chain.rpc import Sender
-from node.cli.main import cli
 from node.cli.office import open_office
 from node.errors import ConfigurationError
 from node.market.orders import evidence_commitment, evidence_salt
@@ -29,188 +21,25 @@ from node.model import MarketRules, Order, OrderAccepted, RegisterReading, Side
 from node.slots import iso_utc
 from node.store import LedgerDatabase, NodeDatabase
 from node.store.curves import CurveDatabase
-from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, curves, month
+from tests.support.billing_cases import FLAT, MILL, ROOF, curves
+from tests.support.dispute_desk import (
+    EVE,
+    FROM_S,
+    HOME,
+    OCTOBER,
+    Desk,
+    document,
+    give_document,
+    made_desk,
+    write_table,
+)
 from tests.support.honest_market import NAMES, HonestMarket
 from tests.support.joined import OPERATOR, Street, street
-
-OCTOBER: Final = month("2025-10")
-STEP: Final = 700
-FROM_S: Final = OCTOBER.start_s + STEP * 1800
-HOME, GRID, EVE = Key(b"\x21" * 32), Key(b"\x22" * 32), Key(b"\x23" * 32)
-CONTRACTS: Final = (
-    "AccessManager",
-    "HouseholdRegistry",
-    "SettlementCredit",
-    "EnergyMarket",
-    "RecordBook",
-)
-OPERATION: Final = f"""
-[operation]
-name = "Mill Street"
-rules = "2025-1"
-[tariffs]
-accept = ["one_source"]
-[[producer]]
-point = "{ROOF}"
-name = "The roof"
-surplus_ct_kwh = "4.00"
-[[producer]]
-point = "{BARN}"
-name = "The barn"
-no_vat = "CGI art. 293 B"
-[[consumer]]
-point = "{FLAT}"
-name = "The flat"
-[[consumer]]
-point = "{MILL}"
-name = "The mill"
-[[price]]
-producer = "{ROOF}"
-ct_kwh = "12.00"
-[[price]]
-producer = "{BARN}"
-ct_kwh = "10.50"
-[[fee]]
-ct_kwh = "0.50"
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """An organiser's files, and those of whom it deals with."""
-
-    folder: Path
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "office.db"
-
-    @property
-    def community(self) -> Path:
-        return self.folder / "community.toml"
-
-    def key(self, key: Key) -> list[object]:
-        """Options of a key, kept in files of its own."""
-        keystore = self.folder / f"{key.address}.json"
-        password = self.folder / "password"
-        if not keystore.exists():
-            keystore.write_text(json.dumps(Account.encrypt(key.secret, "canary", iterations=2)))
-            password.write_text("canary\n")
-            for secret in (keystore, password):
-                secret.chmod(0o600)
-        return ["--keystore", keystore, "--password-file", password]
-
-    def run(self, *words: object) -> Result:
-        return CliRunner().invoke(cli, list(map(str, words)))
-
-    def office(self, *words: object) -> Result:
-        return self.run(*words, "--database", self.database)
-
-    def json(self, *words: object) -> dict[str, Any]:
-        return document(self.office(*words, "--json"))
-
-    def claim(self, key: Key = HOME, values_wh: Sequence[int] = (4_000, 0)) -> Path:
-        """A claim file, of these values from the step on."""
-        table = self.folder / "values.csv"
-        rows = [f"{iso_utc(FROM_S + n * 1800)},{wh}" for n, wh in enumerate(values_wh)]
-        table.write_text("\n".join(["start,wh", *rows]) + "\n")
-        result = self.run(
-            *("dispute", "claim", "--community", self.community, "--household", 2),
-            *("--side", "bid", "--values", table, "--text", "the meter stood still"),
-            *self.key(key),
-        )
-        assert result.exit_code == 0, result.output
-        path = self.folder / "claim.json"
-        path.write_text(result.stdout)
-        return path
-
-    def open(self, claim: Path) -> Result:
-        return self.office("dispute", "open", claim, "--community", self.community, "--json")
-
-    def rule(self, number: str, *more: object, key: Key = GRID, rules: str = "2025-1") -> Result:
-        """The operator decides on its own machine, the organiser takes what it signed."""
-        shown = self.folder / "dispute.json"
-        shown.write_text(self.office("dispute", "show", number, "--json").stdout)
-        decided = self.run(
-            *("dispute", "decide", shown, "--rules", rules, "--community", self.community),
-            *("--no-record", "--json", *self.key(key), *more),
-        )
-        if decided.exit_code:
-            return decided
-        ruling = self.folder / "ruling.json"
-        ruling.write_text(decided.stdout)
-        return self.office(
-            *("dispute", "rule", number, ruling, "--community", self.community),
-            *("--unrecorded", "--json"),
-        )
-
-    def settle(self, number: str, *more: object) -> Result:
-        return self.office(
-            *("dispute", "settle", number, "--operation", self.folder / "street.toml"),
-            *("--month", "2025-10", "--production", self.folder / "produced.csv"),
-            *("--consumption", self.folder / "consumed.csv", "--json", *more),
-        )
-
-
-def document(result: Result) -> dict[str, Any]:
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
-def write_table(path: Path, table: CurveTable) -> None:
-    path.write_text("".join(curve_table_text(table)))
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    address = "0x" + "0b" * 20
-    code_hash = "0x" + "00" * 32
-    save_community(
-        desk.community,
-        Community(
-            name="Mill Street",
-            operator=address,
-            chain_id=31337,
-            genesis_hash=code_hash,
-            engine="besu",
-            finality_depth=0,
-            rpc_urls=("http://127.0.0.1:1",),
-            relay_urls=(),
-            slot_s=1800,
-            contracts=dict.fromkeys(CONTRACTS, address),
-            code_hashes=dict.fromkeys(CONTRACTS, code_hash),
-            created_in_block=0,
-        ),
-    )
-    (tmp_path / "street.toml").write_text(OPERATION)
-    assert read_operation(tmp_path / "street.toml").rules == "2025-1"
-    write_table(
-        tmp_path / "produced.csv",
-        curves(OCTOBER, {ROOF: lambda n: 900 if 16 <= n % 48 < 36 else 0, BARN: lambda n: n % 50}),
-    )
-    write_table(
-        tmp_path / "consumed.csv",
-        curves(OCTOBER, {FLAT: lambda n: 300 + n % 7, MILL: lambda n: 200 + n % 11}),
-    )
-    people = (("The flat", 2, FLAT, HOME), ("The mill", 3, MILL, EVE))
-    for name, number, point, key in people:
-        added = desk.office(
-            *("person", "add", "--name", name, "--household", number),
-            *("--withdrawal", point, "--signer", key.address),
-        )
-        assert added.exit_code == 0, added.output
-    trusted = desk.office("dispute", "trust", "distribution_operator", GRID.address)
-    assert trusted.exit_code == 0, trusted.output
-    return desk
-
-
-def give_document(desk: Desk, number: str) -> None:
-    letter = desk.folder / "letter.txt"
-    letter.write_text("It stood still from noon on.")
-    given = desk.json("dispute", "evidence", number, "--document", letter)
-    assert given["state"] == "evidence"
+    return made_desk(tmp_path)
 
 
 def test_from_a_claim_to_notes_that_sum_to_zero(desk: Desk) -> None:
@@ -483,3 +312,56 @@ def test_a_key_that_others_may_read_is_refused(desk: Desk) -> None:
     key_file.unlink()
     assert "nothing opens" in desk.office("person", "list").stderr
     assert desk.run("person", "list", "--database", desk.folder / "none.db").exit_code == 3
+
+
+def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
+    slot = FROM_S // 1800
+    market = HonestMarket(MarketRules(slot_s=1800, network_fee=200))
+    market.schedule(MarketRules(slot_s=1800, network_fee=200))
+    for number in (slot, slot + 1):
+        ask = Order(1, number, Side.ASK, 500, 4_000)
+        market.trade([ask, Order(2, number, Side.BID, 300, 25_000)])
+    run = desk.folder / "run"
+    run.mkdir()
+    with LedgerDatabase.open_to_append(run) as ledger:
+        ledger.append(market.events)
+        ledger.set_names(NAMES)
+    write_table(desk.folder / "drawn.csv", curves(OCTOBER, {"flat": lambda _: 300}))
+    write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 500}))
+    number = document(desk.open(desk.claim(values_wh=(100, 300))))["number"][:12]
+    give_document(desk, number)
+    document(desk.rule(number, "--outcome", "upheld"))
+    tables = ("--withdrawals", desk.folder / "drawn.csv", "--injections", desk.folder / "fed.csv")
+    settle = ("dispute", "settle", number, "--run", run, *tables)
+    both = desk.office(*settle, "--operation", desk.folder / "street.toml")
+    assert both.exit_code == 2
+    settled = desk.json(*settle, "--out", desk.folder / "entries.json")
+    entries = settled["entries"]
+    assert (settled["state"], settled["notes"]) == ("settled", [])
+    assert {entry["slot"] for entry in entries} == {slot}, "the other slot is as it was"
+    assert sum(entry["energy_wh"] for entry in entries) == 0
+    assert sum(entry["amount_units"] for entry in entries) == 0
+    cut = {
+        (entry["household"], entry["account"]): entry["energy_wh"]
+        for entry in entries
+        if entry["energy_wh"]
+    }
+    assert cut == {
+        (2, "allocated"): -200,
+        (2, "residual"): 200,
+        (1, "allocated"): -200,
+        (1, "surplus"): 200,
+    }
+    fee = [entry["amount_units"] for entry in entries if entry["account"] == "network_fee"]
+    assert fee == [-200 * 200]
+    assert len(settled["settlement"]) == 64
+    assert settled["not_kept"] == ["1"], "the office knows no household 1"
+    assert json.loads((desk.folder / "entries.json").read_text()) == settled
+    (note,) = [
+        record["document"]
+        for record in document(desk.office("person", "export", 2))["records"]
+        if record["kind"] == "note"
+    ]
+    assert {entry["household"] for entry in note["entries"]} == {2}
+    again = desk.office(*settle)
+    assert (again.exit_code, "is settled" in again.stderr) == (6, True)

@@ -1,0 +1,176 @@
+"""Notes of settled disputes as lines of the next bill, each once.
+
+The notes of a settlement say what one party gets and the other owes. With the next month that is
+billed they become lines of the two's bills: the same line on the consumer's bill and on the
+producer's statement, so the totals still agree to the cent. The archive's history says which stand
+where; a month that is billed again keeps those that it had, and takes no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from node.billing.bills import COMMUNITY, Bill, Line, LineKind, Measure, PeriodBills
+from node.billing.claims import canonical
+from node.billing.notes import carried_over
+from node.billing.operation import Operation
+from node.errors import ConfigurationError
+
+__all__ = [
+    "NoteItem",
+    "items_document",
+    "plan_notes",
+    "read_settlements",
+    "unplaced",
+    "with_notes",
+]
+
+MAX_SETTLEMENTS: Final = 10_000
+MAX_SETTLEMENT_BYTES: Final = 2**22
+_WHOLE: Final = 10_000
+"""Hundredths of a per cent in the whole: a note's line is its cents, all of them."""
+
+_KINDS: Final = {LineKind.VAT: LineKind.NOTE_VAT, LineKind.ACCISE: LineKind.NOTE_ACCISE}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NoteItem:
+    """What a dispute about a month changed between two parties; above 0 the buyer owes more."""
+
+    dispute: str
+    month: str
+    seller: str
+    buyer: str
+    kind: str
+    amount_cents: int
+
+
+def items_document(items: Iterable[NoteItem]) -> list[dict[str, object]]:
+    """Items for the archive's history."""
+    return [asdict(item) for item in items]
+
+
+def read_settlements(folder: Path) -> list[NoteItem]:
+    """The notes of all settlements of a folder, as ``daisee dispute settle --out`` wrote them:
+    those of the consumers, for each has a mirror. What others bill is left out.
+
+    Raises ConfigurationError for a file that is no settlement, or not what it was settled as.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if len(paths) > MAX_SETTLEMENTS:
+        raise ConfigurationError(f"holds more than {MAX_SETTLEMENTS} settlements", file=folder)
+    found: dict[str, list[NoteItem]] = {}
+    for path in paths:
+        dispute, items = _settlement(path)
+        if found.setdefault(dispute, items) != items:
+            raise ConfigurationError("is another settlement of the same dispute", file=path)
+    return sorted(item for items in found.values() for item in items)
+
+
+def _settlement(path: Path) -> tuple[str, list[NoteItem]]:
+    try:
+        if path.stat().st_size > MAX_SETTLEMENT_BYTES:
+            raise ConfigurationError(f"is larger than {MAX_SETTLEMENT_BYTES} bytes", file=path)
+        document = json.loads(path.read_text("utf-8"))
+        notes, dispute = document["notes"], str(document["dispute"])
+        digest = hashlib.sha256(canonical({"notes": notes})).hexdigest()
+        if notes and document["settlement"] != digest:
+            raise ConfigurationError("its notes are not those that were settled", file=path)
+        return dispute, _items(dispute, str(document["month"]) if notes else "", notes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"is no settlement of a dispute ({error!r})", file=path) from error
+
+
+def _items(dispute: str, month: str, notes: Sequence[Mapping[str, Any]]) -> list[NoteItem]:
+    """Every pair once, by the line that it changes: from the view of who bought."""
+    sums: dict[tuple[str, str, str], int] = {}
+    parties = sorted((note["party"], note["other"]) for note in notes if not note["advice"])
+    if parties != sorted((other, party) for party, other in parties):
+        raise ValueError("a note without its mirror")
+    for note in notes:
+        if note["advice"] or not note["is_buyer"]:
+            continue
+        for change in note["changes"]:
+            kind = _KINDS.get(LineKind(change["line"]), LineKind.NOTE)
+            key = (note["other"], note["party"], kind.value)
+            sums[key] = sums.get(key, 0) - int(change["amount_cents"])
+    return [NoteItem(dispute, month, *key, cents) for key, cents in sorted(sums.items()) if cents]
+
+
+def plan_notes(
+    month: str,
+    history: Sequence[Mapping[str, Any]],
+    settled: Iterable[NoteItem],
+    operation: Operation,
+    threshold_cents: int,
+) -> tuple[NoteItem, ...]:
+    """Which notes stand on a month's bills: those of before, if it was billed; else all of earlier
+    months that stand nowhere yet, pair by pair, where their sum reaches the threshold."""
+    mine = [entry for entry in history if entry["period"] == month and "revision" in entry]
+    if mine:
+        return tuple(NoteItem(**item) for item in mine[-1].get("notes", ()))
+    ready = [
+        item
+        for item in unplaced(history, settled)
+        if item.month < month and _has_bills(operation, item)
+    ]
+    sums: dict[tuple[str, str], int] = {}
+    for item in ready:
+        pair = (item.seller, item.buyer)
+        sums[pair] = sums.get(pair, 0) + item.amount_cents
+    due, _ = carried_over((), sums, threshold_cents)
+    return tuple(item for item in ready if (item.seller, item.buyer) in due)
+
+
+def unplaced(history: Sequence[Mapping[str, Any]], settled: Iterable[NoteItem]) -> list[NoteItem]:
+    """What stands on no bill yet: it is below the threshold, no later month was billed, or one of
+    the two parties has no bill here."""
+    placed = {NoteItem(**item) for entry in history for item in entry.get("notes", ())}
+    return [item for item in settled if item not in placed]
+
+
+def _has_bills(operation: Operation, item: NoteItem) -> bool:
+    has_seller = item.seller == COMMUNITY or item.seller in operation.producers
+    return has_seller and item.buyer in operation.consumers
+
+
+def with_notes(bills: PeriodBills, items: Iterable[NoteItem]) -> PeriodBills:
+    """The bills with notes as lines after their own."""
+    period = bills.stamp.period
+    lines = [
+        Line(
+            kind=LineKind(item.kind),
+            seller=item.seller,
+            buyer=item.buyer,
+            first=period.first,
+            until=period.until,
+            measure=Measure.CENTS,
+            quantity=item.amount_cents,
+            rate=_WHOLE,
+            reference=f"Dispute {item.dispute[:12]}, {item.month}",
+        )
+        for item in items
+    ]
+
+    made = replace(
+        bills,
+        consumers=tuple(
+            _added(bill, (line for line in lines if line.buyer == bill.point))
+            for bill in bills.consumers
+        ),
+        producers=tuple(
+            _added(bill, (line for line in lines if line.seller == bill.point))
+            for bill in bills.producers
+        ),
+    )
+    assert made.balance_cents() == 0, made.balance_cents()
+    return made
+
+
+def _added(bill: Bill, lines: Iterable[Line]) -> Bill:
+    return replace(bill, lines=(*bill.lines, *lines))

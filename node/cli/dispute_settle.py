@@ -1,0 +1,285 @@
+"""``daisee dispute settle``: what a ruling changes, of bills or of a market's allocations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import click
+
+from node.billing.bill_energy import billed_energy
+from node.billing.claims import Series, canonical
+from node.billing.curve_files import read_curve_table
+from node.billing.dispute_book import NOTE
+from node.billing.disputes import Dispute
+from node.billing.disputes import settle as close
+from node.billing.keys import default_dynamic, read_key
+from node.billing.notes import Note, Settlement, note_document, settlement_of
+from node.billing.operation_file import read_operation
+from node.billing.reconcile import Entry, SideOf, fills_of, period_of
+from node.billing.rulings import market_entries
+from node.billing.series import Curve
+from node.billing.tariffs import read_tariffs
+from node.cli.office import Office, office_options, open_office
+from node.cli.output import Column, example, json_option, money_text, say, say_document, say_table
+from node.cli.sources import MarketPast, open_past, source_options
+from node.cli.supplier_bills import eur_text, month_period
+from node.cli.supplier_options import FILE, month_of, timezone_option
+from node.cli.supplier_reconcile import entry_row, official_curves, operator_curves
+from node.errors import ConfigurationError, Refused
+from node.slots import iso_utc
+
+__all__ = ["settle"]
+
+_NOTE_COLUMNS: Final = (
+    Column("party", figures=False),
+    Column("other", figures=False),
+    Column("note", figures=False),
+    Column("EUR"),
+)
+_ENTRY_COLUMNS: Final = (
+    Column("slot"),
+    Column("household"),
+    Column("side", figures=False),
+    Column("account", figures=False),
+    Column("Wh"),
+    Column("EUR"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A ruling carried out: what is told of it, its digest (empty if nothing changed), what each
+    point (or, of a market, household) is to keep, and the table."""
+
+    document: Mapping[str, object] = field(default_factory=dict)
+    digest: bytes = b""
+    papers: Sequence[tuple[str, dict[str, object]]] = ()
+    columns: Sequence[Column] = _NOTE_COLUMNS
+    rows: Sequence[tuple[str, ...]] = ()
+
+
+@click.command(
+    short_help="Carry a ruling out: credit and debit notes that sum to zero.",
+    epilog=example(
+        "daisee dispute settle --database office.db 3fa91c --operation street.toml --month 2025-10"
+        " --production roofs.csv --consumption homes.csv --out notes/3fa91c.json",
+        "daisee dispute settle --database office.db 3fa91c --run out/october"
+        " --withdrawals drawn.csv --injections fed.csv --points points.csv",
+    ),
+)
+@click.argument("wanted", metavar="DISPUTE")
+@click.option("--operation", "operation_file", type=FILE, help="Members and prices of that time.")
+@click.option("--month", metavar="YYYY-MM", help="The month that was billed, or of --curves.")
+@click.option("--production", "produced", type=FILE, help="The curves that it was billed from ...")
+@click.option("--consumption", "consumed", type=FILE, help="... as tables.")
+@click.option("--key", "rule_file", type=FILE, help="Its key.  [default: pro rata of consumption]")
+@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--provisional", is_flag=True, help="It was billed with steps left out.")
+@click.option("--revision", default=2, show_default=True, type=click.IntRange(2))
+@click.option("--withdrawals", type=FILE, help="Of a market: what the operator saw drawn before.")
+@click.option("--injections", type=FILE, help="Of a market: what it saw fed in before.")
+@click.option("--curves", "curve_file", type=FILE, help="Instead of tables: the imported curves.")
+@click.option("--points", "points_file", type=FILE, help="household,point: whose point is whose.")
+@timezone_option
+@click.option("--out", type=FILE, help="Write the notes or entries there, as JSON.")
+@source_options
+@office_options
+@json_option
+def settle(
+    database: Path,
+    key_file: Path | None,
+    wanted: str,
+    operation_file: Path | None,
+    month: str | None,
+    produced: Path | None,
+    consumed: Path | None,
+    rule_file: Path | None,
+    own: Path | None,
+    revision: int,
+    withdrawals: Path | None,
+    injections: Path | None,
+    curve_file: Path | None,
+    points_file: Path | None,
+    timezone: str,
+    out: Path | None,
+    run_folder: Path | None,
+    rpc: str | None,
+    market: str | None,
+    *,
+    provisional: bool,
+    as_json: bool,
+) -> None:
+    """Settle a DISPUTE: what was ruled is carried out, what expired or was rejected is closed.
+
+    Of bills (--operation), only the steps that the ruling touches are allocated again, under the
+    key they were billed with; the bills stay as they are, and credit and debit notes are what
+    differs. Of a market (--run, or --rpc and --market), only its periods are reconciled again, at
+    the price and fee of each slot; correction entries are what differs. Both sum to zero.
+    """
+    is_market = run_folder is not None or rpc is not None
+    if is_market and operation_file is not None:
+        raise click.UsageError("Settle bills (--operation) or a market (--run, --rpc), not both.")
+    with open_office(database, key_file) as office:
+        person, found = office.disputes.find(wanted, office.now_s)
+        reference = None if found.ruling is None else found.ruling.ruling.reference
+        carried = _Carried()
+        if reference is not None and not found.is_informational and is_market:
+            chosen = None if month is None else month_of(month, timezone)
+            with open_past(run_folder, rpc, market) as past:
+                curves = operator_curves(withdrawals, injections, curve_file, chosen)
+                official = official_curves(past, curves, points_file)
+                carried = _of_market(past, official, reference)
+        elif reference is not None and not found.is_informational:
+            if operation_file is None or month is None or produced is None or consumed is None:
+                raise click.UsageError(
+                    "Say what was billed: --operation, --month, --production, --consumption;"
+                    " or which market: --run, or --rpc and --market."
+                )
+            operation = read_operation(operation_file)
+            _same_rules(found, operation.rules)
+            tables = read_tariffs(own).accepting(operation.accepted)
+            billed = billed_energy(
+                operation,
+                tables,
+                default_dynamic() if rule_file is None else read_key(rule_file),
+                read_curve_table(produced),
+                read_curve_table(consumed),
+                month_period(month_of(month, operation.zone.key)),
+            )
+            done = settlement_of(
+                operation,
+                tables,
+                billed,
+                reference,
+                office.people.find(person)[1].point(reference.side),
+                provisional=provisional,
+                revision=revision,
+            )
+            carried = _of_bills(done, reference.step_s)
+        closed = close(found, carried.digest, office.now_s)
+        with office.storage.transaction():
+            strangers = _keep(office, closed, carried.papers)
+            office.disputes.keep(person, closed, office.now_s)
+    document = _document(closed, carried, strangers)
+    if out is not None:
+        out.write_text(json.dumps(document, sort_keys=True, ensure_ascii=False) + "\n")
+    if as_json:
+        say_document(document)
+        return
+    say(f"Dispute {closed.number[:12]} is settled; {len(carried.rows)} rows, which sum to zero.")
+    say_table(carried.columns, carried.rows)
+
+
+def _same_rules(found: Dispute, rules: str) -> None:
+    assert found.ruling is not None
+    if found.ruling.ruling.rules != rules:
+        raise Refused(
+            f"the ruling is under rules {found.ruling.ruling.rules}, this operation has {rules}",
+            reason="other_rules",
+            next_step="give the operation's file of that time",
+        )
+
+
+def _of_bills(done: Settlement, step_s: int) -> _Carried:
+    """The notes of a billed month."""
+    stamp = done.bills.stamp
+    first_s = stamp.period.start_s + -stamp.period.start_s % step_s
+    return _Carried(
+        {
+            "month": str(stamp.period),
+            "rules": stamp.rules,
+            "revision": stamp.revision,
+            "notes": [note_document(note) for note in done.notes],
+            "steps": [iso_utc(first_s + step * step_s) for step in done.steps],
+        },
+        done.digest() if done.notes else b"",
+        [(note.party, note_document(note)) for note in done.notes],
+        _NOTE_COLUMNS,
+        [_note_row(note) for note in done.notes],
+    )
+
+
+def _note_row(note: Note) -> tuple[str, ...]:
+    advice = ", advice" if note.is_advice else ""
+    return note.party, note.other, note.word + advice, eur_text(note.amount_cents)
+
+
+def _of_market(past: MarketPast, official: Mapping[SideOf, Curve], reference: Series) -> _Carried:
+    """The correction entries of the periods that a ruling touches."""
+    try:
+        period_s = period_of(past.slot_s, official.values())
+        from_s = reference.from_s - reference.from_s % period_s
+        to_s = reference.to_s + -reference.to_s % period_s
+        records = past.records(from_s // past.slot_s, to_s // past.slot_s)
+        entries = market_entries(list(fills_of(records)), official, reference, past.slot_s)
+    except ValueError as error:
+        raise ConfigurationError(
+            str(error), next_step="ask the operator for curves that fit the slots"
+        ) from error
+    rows = [entry_row(past, entry) for entry in entries]
+    papers: dict[int, list[dict[str, object]]] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        if entry.household:
+            papers.setdefault(entry.household, []).append(row)
+    return _Carried(
+        {"entries": rows},
+        hashlib.sha256(canonical({"entries": rows})).digest() if rows else b"",
+        [(str(household), {"entries": own}) for household, own in papers.items()],
+        _ENTRY_COLUMNS,
+        [_entry_cells(past, entry) for entry in entries],
+    )
+
+
+def _entry_cells(past: MarketPast, entry: Entry) -> tuple[str, ...]:
+    return (
+        str(entry.slot),
+        past.name_of(entry.household) if entry.household else "-",
+        entry.side.word,
+        entry.account.value,
+        str(entry.energy_wh),
+        money_text(entry.amount_units),
+    )
+
+
+def _keep(
+    office: Office, closed: Dispute, papers: Iterable[tuple[str, Mapping[str, object]]]
+) -> list[str]:
+    """Seal each member's papers under its own key; the parties that nobody here is."""
+    whose = {
+        name: person
+        for person, member in office.people.all().items()
+        for name in (member.withdrawal, member.injection, str(member.household))
+        if name
+    }
+    about_s = closed.signed.claim.series.to_s
+    strangers = set()
+    for party, paper in papers:
+        person = whose.get(party)
+        if person is None:
+            strangers.add(party)
+            continue
+        document = {"dispute": closed.number, **paper}
+        if "other" in paper:
+            # Others by their random names: when they are erased, this leads nowhere.
+            document["other"] = whose.get(str(paper["other"]), paper["other"])
+        office.people.vault.put(person, NOTE, document, about_s, office.now_s)
+    return sorted(strangers)
+
+
+def _document(closed: Dispute, carried: _Carried, strangers: Iterable[str]) -> dict[str, object]:
+    return {
+        "dispute": closed.number,
+        "state": closed.state.value,
+        "contested": closed.is_contested,
+        "settlement": closed.settlement.hex(),
+        "notes": [],
+        "entries": [],
+        "steps": [],
+        "not_kept": list(strangers),
+        **carried.document,
+    }
