@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 from node.chain.bootstrap import ACCESS, REGISTRY, Role
 from node.chain.client import MARKET
@@ -19,6 +19,7 @@ __all__ = [
     "GAS_WEI",
     "TOP_UP_BELOW_WEI",
     "Member",
+    "Payer",
     "Standing",
     "member",
     "members",
@@ -27,6 +28,7 @@ __all__ = [
     "require_known",
     "require_roles",
     "revoke_signer",
+    "standing_signer",
     "suspend",
     "top_up",
 ]
@@ -91,6 +93,12 @@ async def member(rpc: Rpc, community: Community, household: int) -> Member:
         balance_units=balance,
         gas_wei=await rpc.balance_wei(signer) if named else 0,
     )
+
+
+async def standing_signer(rpc: Rpc, registry: str, household: int) -> str:
+    """The signer of a household in good standing, in lower case; empty where it may not order."""
+    standing, signer, _ = await rpc.call(registry, REGISTRY, "standingOf", household, int(Side.BID))
+    return str(signer).lower() if standing == Standing.GOOD else ""
 
 
 async def members(rpc: Rpc, community: Community) -> list[Member]:
@@ -185,9 +193,17 @@ async def name_signer(
     return await carrier.send(registry, REGISTRY, "nameSignerFor", *arguments)
 
 
+class Payer(Protocol):
+    """An account that pays others their gas: a ``Sender`` at once, a relay's carrier soon."""
+
+    async def pay(self, to: str, amount_wei: int) -> object:
+        """Give an account gas money."""
+        ...
+
+
 async def top_up(
     rpc: Rpc,
-    relayer: Sender,
+    relayer: Payer,
     accounts: Iterable[str],
     threshold_wei: int = TOP_UP_BELOW_WEI,
     amount_wei: int = GAS_WEI,

@@ -64,6 +64,8 @@ EVERY_S: Final = 0.5
 AGAIN_AFTER_S: Final = 1.0
 
 GAS_CANCEL: Final = 21_000
+GAS_PAYMENT: Final = 21_000
+MAX_PAYMENTS: Final = 1_024
 TIP_WEI: Final = 10**9
 BASE_FEE_ROOM: Final = 4
 """A block may cost an eighth more than the one before: this lasts for eleven full ones."""
@@ -109,15 +111,25 @@ class _Known:
     closes_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Payment:
+    """Gas money for somebody, in lower case."""
+
+    to: str
+    amount_wei: int
+
+
 @dataclass(slots=True)
 class _Flight:
-    """A transaction on its way: its nonce is its own for ever, whatever is sent under it."""
+    """A transaction on its way: its nonce is its own for ever, whatever is sent under it. It has
+    orders, or a payment."""
 
     nonce: int
     orders: Sequence[_Known]
     raw: str
     hashes: list[str]
     sent_in_block: int
+    payment: _Payment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,7 @@ class Carrier:
         self._decoder = LogDecoder(client.where.slot_s)
         self._known: dict[OrderId, _Known] = {}
         self._held: dict[OrderId, _Known] = {}
+        self._payments: deque[_Payment] = deque()
         self._flights: deque[_Flight] = deque()
         self._mined: deque[_Flight] = deque(maxlen=MAX_MINED)
         self._nonce: int | None = None
@@ -198,6 +211,25 @@ class Carrier:
             raise _full(len(self._held))
         self._known[key] = self._held[key] = _Known(signed, opens_s, closes_s)
         self._taken.set()
+
+    @property
+    def paying(self) -> frozenset[str]:
+        """Accounts whose payment waits or is on its way."""
+        return frozenset(payment.to for payment in self._unpaid())
+
+    @property
+    def paying_wei(self) -> int:
+        """What these payments come to."""
+        return sum(payment.amount_wei for payment in self._unpaid())
+
+    async def pay(self, to: str, amount_wei: int) -> None:
+        """Give an account gas money, after the orders that wait: only the carrier counts nonces.
+
+        A payment that got lost is not made up for. Raises Refused (``relay_full``).
+        """
+        if len(self._payments) >= MAX_PAYMENTS:
+            raise _full(MAX_PAYMENTS)
+        self._payments.append(_Payment(to.lower(), amount_wei))
 
     async def run(self) -> None:
         """Carry until cancelled. A chain that is away is told once, and waited for."""
@@ -244,7 +276,13 @@ class Carrier:
     async def _send(self, head: _Head) -> None:
         while self._held and len(self._flights) < MAX_IN_FLIGHT:
             if not await self._send_batch(head):
-                return
+                break
+        while self._payments and len(self._flights) < EAGER:
+            await self._send_payment(head)
+
+    def _unpaid(self) -> list[_Payment]:
+        on_their_way = [flight.payment for flight in self._flights if flight.payment is not None]
+        return [*self._payments, *on_their_way]
 
     async def _newest(self) -> _Head:
         block = await self._rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
@@ -268,8 +306,10 @@ class Carrier:
                 return
             self._flights.popleft()
             self._mined.append(flight)
-            self.counts.batches += 1
             self.counts.gas_used += number(receipt["gasUsed"])
+            if flight.payment is not None:
+                continue
+            self.counts.batches += 1
             if number(receipt["status"]) != 1:
                 log.error("batch_reverted orders=%d", len(flight.orders))
             for event in self._decoder.decode(receipt["logs"]):
@@ -310,8 +350,8 @@ class Carrier:
         return False
 
     async def _send_again(self, flight: _Flight, head: _Head) -> None:
-        """The very same transaction; if no gate of its orders is open any more, an empty one in its
-        place, because a nonce that is left out stops all that follow."""
+        """The very same transaction; if no gate of its orders is open any more, or if it has none,
+        an empty one in its place, because a nonce that is left out stops all that follow."""
         now_s = self._clock.now_s()
         if all(known.closes_s <= now_s for known in flight.orders):
             transaction = self._transaction(flight.nonce, 2 * self._price(head), GAS_CANCEL)
@@ -340,19 +380,17 @@ class Carrier:
         open_now = [key for key, known in self._held.items() if known.opens_s <= now_s][:MAX_BATCH]
         if not open_now:
             return False
-        if self._nonce is None:
-            pending = await self._rpc.ask("eth_getTransactionCount", self.address, "pending")
-            self._nonce = number(pending)
+        nonce = await self._next_nonce()
         orders = [self._held[key] for key in open_now]
         gas = GAS_PER_BATCH + GAS_PER_ORDER * len(orders)
         to = self._rpc.w3.to_checksum_address(self._client.where.address)
         data = MARKET.call("submitBatch", [order_argument(known.signed) for known in orders])
-        transaction = self._transaction(self._nonce, self._price(head), gas)
+        transaction = self._transaction(nonce, self._price(head), gas)
         signed = signed_transaction(transaction | {"to": to, "data": data}, self._key)
-        flight = _Flight(self._nonce, orders, signed.raw, [signed.hash], head.number)
+        flight = _Flight(nonce, orders, signed.raw, [signed.hash], head.number)
         # It counts as sent from here on: without an answer it may have arrived all the same.
         self._flights.append(flight)
-        self._nonce += 1
+        self._nonce = nonce + 1
         for key in open_now:
             del self._held[key]
         try:
@@ -363,6 +401,31 @@ class Carrier:
             self._held = dict(zip(open_now, orders, strict=True)) | self._held
             raise
         return True
+
+    async def _send_payment(self, head: _Head) -> None:
+        """Send the oldest payment; one that the chain refuses is dropped."""
+        nonce = await self._next_nonce()
+        payment = self._payments.popleft()
+        transaction = self._transaction(nonce, self._price(head), GAS_PAYMENT) | {
+            "to": self._rpc.w3.to_checksum_address(payment.to),
+            "value": payment.amount_wei,
+        }
+        signed = signed_transaction(transaction, self._key)
+        flight = _Flight(nonce, [], signed.raw, [signed.hash], head.number, payment)
+        self._flights.append(flight)
+        self._nonce = nonce + 1
+        try:
+            await self._post(signed.raw)
+        except Refused:
+            self._flights.pop()
+            self._nonce = None
+            raise
+
+    async def _next_nonce(self) -> int:
+        if self._nonce is None:
+            pending = await self._rpc.ask("eth_getTransactionCount", self.address, "pending")
+            self._nonce = number(pending)
+        return self._nonce
 
     async def _post(self, raw: str) -> None:
         """Raises Refused when the chain's node answers that it does not want it."""

@@ -79,6 +79,14 @@ class Members:
         """A household, if it was admitted."""
         return self._members.get(number)
 
+    def signers(self) -> list[tuple[int, str]]:
+        """The households that may order, each with its signer in lower case."""
+        return [
+            (number, member.signer)
+            for number, member in sorted(self._members.items())
+            if member.active and member.signer is not None
+        ]
+
     async def follow(self) -> None:
         """Learn what changed since the last time. Raises ChainUnreachable."""
         head = await self._rpc.head()

@@ -17,6 +17,7 @@ from node.cli.output import example, json_option, say_document
 from node.clock import SystemClock
 from node.config import LogSection
 from node.errors import ConfigurationError
+from node.units import parse_duration_s
 
 if TYPE_CHECKING:
     from node.chain.client import MarketAddress
@@ -28,6 +29,7 @@ __all__ = ["relay"]
 
 DEFAULT_PLACE: Final = "127.0.0.1:8770"
 
+_WEI: Final = click.IntRange(1, 10**27)
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -72,6 +74,24 @@ def relay() -> None:
 @click.option(
     "--behind-front", is_flag=True, help="Believe X-Forwarded-For of a front on this machine."
 )
+@click.option("--no-top-up", is_flag=True, help="Give nobody gas money.")
+@click.option(
+    "--top-up-every",
+    default="10m",
+    show_default=True,
+    metavar="TIME",
+    help="Look for who runs low.",
+)
+@click.option(
+    "--top-up-below-wei", type=_WEI, help="A signer with less gets some.  [default: 0.2 coins]"
+)
+@click.option("--top-up-wei", type=_WEI, help="So much of it.  [default: 1 coin of no value]")
+@click.option(
+    "--top-up-daily-wei", type=_WEI, help="At most so much a day, for all.  [default: 20 coins]"
+)
+@click.option(
+    "--top-up-reserve-wei", type=_WEI, help="The relay keeps so much.  [default: 5 coins]"
+)
 @json_option
 def run(
     *,
@@ -85,15 +105,23 @@ def run(
     listen: str,
     beyond_loopback: bool,
     behind_front: bool,
+    no_top_up: bool,
+    top_up_every: str,
+    top_up_below_wei: int | None,
+    top_up_wei: int | None,
+    top_up_daily_wei: int | None,
+    top_up_reserve_wei: int | None,
     as_json: bool,
 ) -> None:
     """Take signed orders over HTTP and send them in batches, until SIGTERM or Ctrl-C.
 
     The relay pays for its batches from an account that nothing else uses; it needs no role. What it
-    takes, it can delay, but not alter. See docs/relay.md.
+    takes, it can delay, but not alter. From the same account it gives gas money to members' signers
+    that run low, once a day each. See docs/relay.md.
     """
     # The chain's rooms take longer to load than the other commands take to run.
     from node.chain.network.layout import COMMUNITY_FILE  # noqa: PLC0415
+    from node.chain.top_ups import TopUps  # noqa: PLC0415
     from node.service.logs import set_up_logging  # noqa: PLC0415
     from node.service.relaying import RelayPlace  # noqa: PLC0415
 
@@ -104,6 +132,19 @@ def run(
     if behind_front and beyond_loopback:
         raise click.UsageError("a relay behind a front stays on loopback")
     host, port = _place_of(listen)
+    said = {
+        "below_wei": top_up_below_wei,
+        "amount_wei": top_up_wei,
+        "daily_wei": top_up_daily_wei,
+        "reserve_wei": top_up_reserve_wei,
+    }
+    try:
+        top_ups = TopUps(
+            every_s=parse_duration_s(top_up_every),
+            **{name: wei for name, wei in said.items() if wei is not None},
+        )
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--top-up-every") from error
     place = RelayPlace(
         host,
         port,
@@ -111,6 +152,7 @@ def run(
         behind_front=behind_front,
         requests=requests or (network and network / REQUESTS_FOLDER),
         book=network and network / BOOK_FILE,
+        top_ups=None if no_top_up else top_ups,
     )
     set_up_logging(LogSection())
     asked = _Asked(community_file, rpc_url, config_file, keystore, password_file)

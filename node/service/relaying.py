@@ -5,6 +5,7 @@
     run_relay
       ├── members   Members.follow      the registry's events, every second
       ├── carrier   Carrier.run         batches on their way to the chain
+      ├── gas       GasMoney.look       gas for signers that run low, every ten minutes
       └── server    POST /orders, GET /status, POST /join-requests where a folder is for them
 """
 
@@ -27,6 +28,7 @@ from node.chain.relay_desk import Desk, Limits, Members
 from node.chain.relay_http import serve_relay
 from node.chain.request_desk import RequestDesk
 from node.chain.rpc import Rpc
+from node.chain.top_ups import GasMoney, TopUps
 from node.clock import Clock
 from node.errors import DaiseeError
 from node.service.notify import Notifier
@@ -45,6 +47,7 @@ class RelayPlace:
 
     ``requests`` is the folder for join requests, if it takes them; ``book`` the operator's list of
     whom it invited, without which the relay cannot know a stranger's invite from the operator's.
+    ``top_ups`` is None where the relay gives no gas.
     """
 
     host: str = "127.0.0.1"
@@ -54,13 +57,20 @@ class RelayPlace:
     limits: Limits = field(default_factory=Limits)
     requests: Path | None = None
     book: Path | None = None
+    top_ups: TopUps | None = field(default_factory=TopUps)
 
 
 class RelayService:
     """A relay for one market: its rooms, joined."""
 
     def __init__(
-        self, client: MarketClient, registry: str, key: Key, clock: Clock, limits: Limits
+        self,
+        client: MarketClient,
+        registry: str,
+        key: Key,
+        clock: Clock,
+        limits: Limits,
+        top_ups: TopUps | None = None,
     ) -> None:
         rpc, where = client.rpc, client.where
         self.carrier = Carrier(client, key, clock)
@@ -73,6 +83,9 @@ class RelayService:
             clock=clock,
             limits=limits,
         )
+        self.gas: GasMoney | None = None
+        if top_ups is not None:
+            self.gas = GasMoney(rpc, registry, self.members, self.carrier, top_ups)
         self.requests: RequestDesk | None = None
         self._where = where
         self._chain_id = rpc.chain_id
@@ -81,13 +94,16 @@ class RelayService:
     def status(self) -> Mapping[str, object]:
         """How it is, in figures: no household is named."""
         counts = self.carrier.counts
-        requests = self.requests
+        requests, gas = self.requests, self.gas
         return {
             "account": self.carrier.address,
             "batches_in_flight": self.carrier.in_flight,
             "batches_mined": counts.batches,
             "block": self.carrier.head,
             "chain_id": self._chain_id,
+            "gas_given_wei": 0 if gas is None else gas.given_wei,
+            "gas_payments": 0 if gas is None else gas.payments,
+            "gas_trouble": "" if gas is None else gas.trouble,
             "gas_used": counts.gas_used,
             "join_requests_kept": 0 if requests is None else requests.kept,
             "join_requests_refused": {}
@@ -121,6 +137,19 @@ class RelayService:
                 self._trouble = ""
             await asyncio.sleep(FOLLOW_EVERY_S)
 
+    async def give_gas(self) -> None:
+        """Until cancelled. The first look comes after a period: a relay that is started again and
+        again gives nothing."""
+        gas = self.gas
+        while gas is not None:
+            await asyncio.sleep(gas.terms.every_s)
+            try:
+                await gas.look()
+            except DaiseeError as error:
+                if gas.trouble != error.message:
+                    log.warning("gas_not_given why=%r", error.message)
+                gas.trouble = error.message
+
 
 async def run_relay(
     rpc: Rpc,
@@ -142,7 +171,9 @@ async def run_relay(
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     notifier = Notifier(os.environ)
     registry = str(await rpc.call(where.address, MARKET, "REGISTRY"))
-    service = RelayService(MarketClient(rpc, where), registry, key, clock, place.limits)
+    service = RelayService(
+        MarketClient(rpc, where), registry, key, clock, place.limits, place.top_ups
+    )
     if place.requests is not None:
         service.requests = RequestDesk(
             place.requests, rpc.chain_id, registry, clock, book=place.book
@@ -163,6 +194,7 @@ async def run_relay(
         tasks = [
             group.create_task(service.carrier.run(), name="carrier"),
             group.create_task(service.follow_members(), name="members"),
+            group.create_task(service.give_gas(), name="gas"),
         ]
         log.info("relay_ready host=%s port=%d account=%s", place.host, port, key.address)
         notifier.ready(f"relaying for {len(service.members)} households")

@@ -47,7 +47,7 @@ Posts = Sequence[tuple[int, bytes, int]]
 
 
 @asynccontextmanager
-async def relay_process(street: RelayStreet, folder: Path) -> AsyncIterator[str]:
+async def relay_process(street: RelayStreet, folder: Path, *more: str) -> AsyncIterator[str]:
     """``daisee relay run`` in a process of its own, behind a front that tells the addresses."""
     settings, keystore, password = (folder / n for n in ("node.toml", "relay.json", "password"))
     keystore.write_text(json.dumps(Account.encrypt(RELAYER.secret, PASSWORD, iterations=2)))
@@ -63,7 +63,7 @@ async def relay_process(street: RelayStreet, folder: Path) -> AsyncIterator[str]
     process = await asyncio.create_subprocess_exec(
         *command,
         *("--key", str(keystore), "--password-file", str(password)),
-        *("--listen", "127.0.0.1:0", "--behind-front"),
+        *("--listen", "127.0.0.1:0", "--behind-front", *more),
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None

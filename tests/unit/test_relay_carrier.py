@@ -16,7 +16,7 @@ from web3.providers.async_base import AsyncBaseProvider
 from node.chain import relay as relay_module
 from node.chain.client import MAX_BATCH, MarketAddress, MarketClient
 from node.chain.keys import Key
-from node.chain.relay import MAX_IN_FLIGHT, STUCK_BLOCKS, Carrier
+from node.chain.relay import EAGER, MAX_IN_FLIGHT, STUCK_BLOCKS, Carrier
 from node.chain.rpc import Rpc
 from node.clock import ManualClock
 from node.errors import ChainUnreachable, Refused
@@ -337,3 +337,62 @@ def test_it_goes_on_by_itself_when_the_chain_is_back(monkeypatch: pytest.MonkeyP
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(lived())
+
+
+# Payments
+
+
+PAID = "0x" + "AB" * 20
+
+
+def test_a_payment_goes_after_the_orders_and_while_there_is_room() -> None:
+    stage = Stage()
+    stage.take(EAGER * MAX_BATCH)
+    asyncio.run(stage.carrier.pay(PAID, 7))
+    stage.look()
+    assert (stage.carrier.in_flight, len(stage.chain.posts)) == (EAGER, EAGER)
+    assert (stage.carrier.paying, stage.carrier.paying_wei) == (frozenset([PAID.lower()]), 7)
+    stage.chain.block()
+    stage.look()
+    to, value = fields_of(stage.chain.posts[-1])[3:5]
+    assert (to.hex(), int.from_bytes(value)) == ("ab" * 20, 7)
+    assert stage.carrier.paying == {PAID.lower()}  # until it is mined
+    stage.chain.block()
+    stage.look()
+    assert (stage.carrier.paying, stage.carrier.paying_wei) == (frozenset(), 0)
+    assert stage.carrier.counts.batches == EAGER
+
+
+def test_a_payment_that_fell_out_of_the_pool_leaves_no_gap() -> None:
+    stage = Stage()
+    asyncio.run(stage.carrier.pay(PAID, 7))
+    stage.look()
+    stage.chain.pool.clear()
+    stage.chain.block(STUCK_BLOCKS)
+    stage.look()
+    to, value = fields_of(stage.chain.posts[-1])[3:5]
+    assert (to.hex(), value) == (KEY.address[2:].lower(), b"")
+    stage.chain.block()
+    stage.look()
+    assert (stage.carrier.paying, stage.carrier.counts.cancelled) == (frozenset(), 1)
+
+
+def test_a_payment_that_is_refused_is_dropped_and_stops_no_order() -> None:
+    stage = Stage()
+    asyncio.run(stage.carrier.pay(PAID, 7))
+    stage.chain.refuses = "insufficient funds"
+    with pytest.raises(Refused):
+        stage.look()
+    assert stage.carrier.paying == frozenset()
+    stage.chain.refuses = ""
+    stage.take(1)
+    stage.look()
+    assert [nonce_of(raw) for raw in stage.chain.pool.values()] == [0]
+
+
+def test_payments_that_wait_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "MAX_PAYMENTS", 1)
+    stage = Stage()
+    asyncio.run(stage.carrier.pay(PAID, 7))
+    with pytest.raises(Refused):
+        asyncio.run(stage.carrier.pay(PAID, 7))
