@@ -200,6 +200,42 @@ def test_a_correction_after_the_bill_makes_a_revision_and_notes(tool: Tool) -> N
     ]
 
 
+def test_a_correction_reopens_the_steps_that_it_touches_and_no_others(tool: Tool) -> None:
+    write_r63(tool.inbox / "1.csv", date(2025, 3, 1), 31, CONSUMERS, PRODUCERS)
+    tool.months("2025-04-02T06:00:00Z")
+    write_r63(tool.inbox / "2.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
+    tool.months("2025-11-02T06:00:00Z")
+    place = 20 * 48 + 20
+    late: dict[str, WattsOf] = {MILL: lambda n: 1_600 if n == place else 1_000}
+    write_r63(tool.inbox / "3.csv", date(2025, 10, 1), 31, CONSUMERS | late, PRODUCERS)
+    result = tool.run("2025-11-20T06:00:00Z")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["added_steps"], found["corrected_steps"]) == (0, 1)
+    assert [(one["month"], one["outcome"], one["revision"]) for one in found["months"]] == [
+        ("2025-03", "unchanged", 1),
+        ("2025-10", "billed", 2),
+    ]
+    tables = [(tool.out / "2025-10" / str(n) / "consumption.csv").read_text() for n in (1, 2)]
+    rows = [text.splitlines() for text in tables]
+    changed = [(one, two) for one, two in zip(*rows, strict=True) if one != two]
+    assert len(changed) == 1
+    days = [
+        {
+            (bill["kind"], bill["point"], day["day"]): (day["measured_wh"], day["shared_wh"])
+            for bill in document(tool, "2025-10", revision)["bills"]
+            for day in bill["days"]
+        }
+        for revision in (1, 2)
+    ]
+    assert days[0].keys() == days[1].keys()
+    touched = {key[2] for key in days[0] if days[0][key] != days[1][key]}
+    assert touched == {"2025-10-21"}
+    notes = (tool.out / "2025-10" / "2" / "notes.csv").read_text().splitlines()
+    assert len(notes) > 1
+    assert not (tool.out / "2025-03" / "2").exists()
+
+
 def test_other_prices_make_a_revision_too(tool: Tool) -> None:
     write_r63(tool.inbox / "1.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
     tool.months("2025-11-02T06:00:00Z")
