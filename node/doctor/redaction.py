@@ -15,7 +15,7 @@ from typing import Final
 
 from node.config import NodeConfig
 
-__all__ = ["redacted_settings", "redacted_text", "secrets_of", "typed_texts"]
+__all__ = ["NAME_NOBODY", "redacted_settings", "redacted_text", "secrets_of", "typed_texts"]
 
 HIDDEN: Final = "<redacted>"
 
@@ -60,7 +60,8 @@ _SHORT: Final = 3
 """A known value that is so short is replaced where it stands by itself: as a part of other words
 it would take half of every text with it."""
 
-_NAME_NOBODY: Final = frozenset({"daisee", "root", "home", "true", "false", "localhost", "http"})
+NAME_NOBODY: Final = frozenset({"daisee", "root", "home", "true", "false", "localhost", "http"})
+"""Words of daisee's own texts: typed by a person they still say nothing of anybody."""
 
 _QUOTED: Final = re.compile(r"""\"([^"\n]*)\"|'([^'\n]*)'""")
 
@@ -110,7 +111,7 @@ def typed_texts(content: str, more: Iterable[str]) -> list[str]:
 
 
 def _longest_first(found: Iterable[str]) -> list[str]:
-    kept = {text for text in found if len(text) >= _SHORTEST} - _NAME_NOBODY
+    kept = {text for text in found if len(text) >= _SHORTEST} - NAME_NOBODY
     return sorted(kept, key=len, reverse=True)
 
 

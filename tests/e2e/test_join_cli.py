@@ -636,7 +636,8 @@ def test_the_secrets_are_in_no_process_arguments(home: Home) -> None:
         def watch() -> None:
             while not done.is_set() and process.poll() is None:
                 proc = Path(f"/proc/{process.pid}")
-                seen.extend((proc / name).read_bytes() for name in ("cmdline", "environ"))
+                with suppress(OSError):  # it ended while it was looked at
+                    seen.extend((proc / name).read_bytes() for name in ("cmdline", "environ"))
                 pause(0.2)
 
         watcher = threading.Thread(target=watch)

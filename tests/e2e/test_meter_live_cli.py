@@ -208,7 +208,7 @@ def test_watch_writes_a_line_for_each_frame_until_it_is_interrupted() -> None:
             if select.select([output], [], [], 0.2)[0]:
                 heard += os.read(output, 4096)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=10)
+        rest, _ = process.communicate(timeout=60)
     assert heard.count(b"2830 VA") >= 2
     assert f"note: {NOT_PRODUCER}".encode() in heard
     assert "0 values held" in rest

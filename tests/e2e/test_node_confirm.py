@@ -21,6 +21,8 @@ from tests.support.node_process import (
 )
 from tests.support.shared import CHECKOUT
 
+pytestmark = pytest.mark.fault
+
 NEW_METER = "041876013514"
 
 

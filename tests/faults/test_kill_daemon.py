@@ -11,7 +11,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.kills import kill_again_and_again
+
+pytestmark = pytest.mark.fault
 
 KILLS = int(os.environ.get("DAISEE_KILLS", "200"))
 SEED = int(os.environ.get("DAISEE_CAMPAIGN_SEED", "0"))

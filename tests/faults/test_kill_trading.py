@@ -20,6 +20,8 @@ from node.store import NodeDatabase
 from tests.support.live_chain import PASSWORD, LiveChain, live_chain
 from tests.support.node_process import NodeFolder, NodeProcess, fed_line, pause, wait_for
 
+pytestmark = pytest.mark.fault
+
 KILLS: Final = int(os.environ.get("DAISEE_TRADING_KILLS", "12"))
 SEED: Final = int(os.environ.get("DAISEE_CAMPAIGN_SEED", "0"))
 

@@ -11,11 +11,15 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from node.chain.keys import Key
 from node.chain.network.geth import find_geth
 from node.errors import ConfigurationError
 from tests.support.relay_flood import FloodOutcome, flood
 from tests.support.relay_street import RelayStreet, relaying, street_on_anvil, street_on_geth
+
+pytestmark = pytest.mark.fault
 
 COUNT: Final = 1_020
 HOMES: Final = 40

@@ -43,6 +43,8 @@ from node.clock import SystemClock
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.model import MarketRules
 
+pytestmark = pytest.mark.fault
+
 WITHIN_S: Final = 60.0
 ENGINES: Final = ("geth", "besu") if os.environ.get("BESU_HOME") else ("geth",)
 
