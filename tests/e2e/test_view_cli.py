@@ -217,9 +217,7 @@ class TestOthers:
         for view in ("community_figures", "bill", "producer_totals", "curve"):
             assert f"a public may not see this {view}" in street.refused("public", "--view", view)
 
-    def test_who_agreed_to_publication_is_hidden_no_more_than_it_asked(
-        self, street: Street
-    ) -> None:
+    def test_three_are_enough_where_three_were_voted(self, street: Street) -> None:
         told = street.json("public", "--k", 3)
         assert {step["produced_wh"] for step in told["mix"]} == {0, 600}
         assert sum(step["shared_wh"] for step in told["mix"]) == 3 * ROOF_WH
