@@ -9,7 +9,7 @@ bit then pass for good ones. Here INPCK is set, and IGNPAR, PARMRK and ISTRIP ar
 * an adapter that ignores the seven data bits delivers the parity bit in the eighth: bytes above
   0x7F, which are refused too. ISTRIP would hide that.
 
-A line is read in gulps of up to a second: the kernel keeps the bytes meanwhile, and the daemon
+A line is read in gulps of up to two seconds: the kernel keeps the bytes meanwhile, and the daemon
 wakes once for what would else wake it fifty times.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["SerialPort", "connect_serial"]
 GULP_BYTES: Final = 2_048
 """Half of what the kernel keeps of a line that nobody reads."""
 
-LONGEST_NAP_S: Final = 1.0
+LONGEST_NAP_S: Final = 2.0
 
 _SPEEDS: Final = {
     baud: getattr(termios, f"B{baud}")
