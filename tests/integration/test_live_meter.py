@@ -145,7 +145,7 @@ def test_a_node_that_stops_goes_on_from_its_database(tmp_path: Path) -> None:
 
     async def life(line: SerialLine, database: NodeDatabase) -> RegisterReading:
         async with running(line.path, state=database.meter_state(STATE_KEY)) as meter:
-            asked = asyncio.create_task(meter.read_at(SystemClock().now_s() + 1))
+            asked = asyncio.create_task(meter.read_at(SystemClock().now_s() + 3))
             await speaker.speak(line, asked.done)
             reading = await asked
             with database.transaction():

@@ -99,7 +99,8 @@ def commands(document: Path) -> Iterator[tuple[list[str], bool]]:
 
 def check_daisee(words: list[str], *, whole: bool) -> None:
     """The subcommand exists, and so do the options; ``whole`` asks for every argument too."""
-    root = click.Context(cli, info_name="daisee")
+    # With the root's own settings: click keeps the help option that a command first made.
+    root = click.Context(cli, info_name="daisee", **cli.context_settings)
     if words[0].startswith("-"):
         cli.make_context("daisee", words, resilient_parsing=True)
         return
