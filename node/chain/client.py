@@ -10,7 +10,7 @@ from web3.exceptions import BlockNotFound
 
 from node.chain.contracts import contract
 from node.chain.events import LogDecoder, as_bytes, rules_of
-from node.chain.rpc import NO_ANSWER, Receipt, Rpc, Sender, number
+from node.chain.rpc import NO_ANSWER, RECEIPT_WITHIN_S, Receipt, Rpc, Sender, number
 from node.errors import ChainMismatch, ChainUnreachable
 from node.model import EventPage, LogPosition, MarketEvent, MarketRules, SignedOrder
 
@@ -137,8 +137,15 @@ class MarketClient:
 
     # Writing
 
-    async def submit_batch(self, sender: Sender, orders: Sequence[SignedOrder]) -> Receipt:
-        """Carry signed orders to the chain in one transaction, at most MAX_BATCH of them."""
+    async def submit_batch(
+        self,
+        sender: Sender,
+        orders: Sequence[SignedOrder],
+        *,
+        within_s: float = RECEIPT_WITHIN_S,
+    ) -> Receipt:
+        """Carry signed orders to the chain in one transaction, at most MAX_BATCH of them. Raises
+        ChainUnreachable when no block takes it in time; one may still do so later."""
         assert 0 < len(orders) <= MAX_BATCH, len(orders)
         return await sender.send(
             self.where.address,
@@ -146,6 +153,7 @@ class MarketClient:
             "submitBatch",
             [order_argument(signed) for signed in orders],
             gas=GAS_PER_BATCH + GAS_PER_ORDER * len(orders),
+            within_s=within_s,
         )
 
     async def submit(self, sender: Sender, order: SignedOrder) -> Receipt:

@@ -18,6 +18,10 @@ log = logging.getLogger("daisee.node")
 REMEMBERED: Final = 16
 """Slots whose rules, and relayed orders whose fate, are remembered."""
 
+LEAST_WAIT_S: Final = 5
+"""A receipt is waited for until the gate closes, and so long at least: later slots must not wait
+for an order that is over."""
+
 _WORDS: Final = {
     "EnergyMarketAlreadyCleared": "already_cleared",
     "EnergyMarketGateStillOpen": "gate_still_open",
@@ -73,9 +77,13 @@ class ChainMarket:
 
     async def submit(self, signed: SignedOrder) -> None:
         """To the relay first; to the chain without one, when it fails, or when it is late."""
-        if not await self._relays(signed):
-            await self._still_on_the_agreed_chain()
-            await self._client.submit_batch(self._sender, [signed])
+        if await self._relays(signed):
+            return
+        await self._still_on_the_agreed_chain()
+        slot = signed.order.slot
+        rules = await self.rules_at(slot)
+        left_s = max(rules.gate_closes_s(slot) - self._clock.now_s(), LEAST_WAIT_S)
+        await self._client.submit_batch(self._sender, [signed], within_s=left_s)
 
     async def _relays(self, signed: SignedOrder) -> bool:
         """Whether the relay took an order along that it had not been given before."""

@@ -30,7 +30,8 @@ from node.chain.client import (
 )
 from node.chain.events import LogDecoder
 from node.chain.keys import Key
-from node.chain.rpc import NO_ANSWER, Receipt, Sender, number, signed_transaction
+from node.chain.rpc import MOST_OUTBID, NO_ANSWER, Receipt, Sender, number, signed_transaction
+from node.chain.rpc import SignedTransaction as Signed
 from node.clock import Clock
 from node.errors import ChainUnreachable, DaiseeError, Refused
 from node.model import OrderAccepted, OrderRefused, SignedOrder
@@ -62,6 +63,9 @@ EVERY_S: Final = 0.5
 """How often a relay looks at the least."""
 
 AGAIN_AFTER_S: Final = 1.0
+
+MOST_HASHES: Final = 8
+"""Transactions of one nonce that are asked for: any of them may be the one that is mined."""
 
 GAS_CANCEL: Final = 21_000
 GAS_PAYMENT: Final = 21_000
@@ -129,6 +133,7 @@ class _Flight:
     raw: str
     hashes: list[str]
     sent_in_block: int
+    price_wei: int
     payment: _Payment | None = None
 
 
@@ -334,12 +339,16 @@ class Carrier:
         mined = number(await self._rpc.ask("eth_getTransactionCount", self.address, "latest"))
         while self._mined and self._mined[-1].nonce >= mined:
             self._flights.appendleft(self._mined.pop())
+        is_missing = False
         for flight in list(self._flights):
             if flight.nonce < mined:
                 if await self._receipt(flight) is None:
                     self._give_back(flight)
             elif not await self._is_known(flight):
                 await self._send_again(flight, head)
+                is_missing = True
+            elif not is_missing:  # those after a missing one only wait for it
+                await self._outbid(flight, head)
             flight.sent_in_block = head.number
 
     async def _is_known(self, flight: _Flight) -> bool:
@@ -354,14 +363,31 @@ class Carrier:
         an empty one in its place, because a nonce that is left out stops all that follow."""
         now_s = self._clock.now_s()
         if all(known.closes_s <= now_s for known in flight.orders):
-            transaction = self._transaction(flight.nonce, 2 * self._price(head), GAS_CANCEL)
-            signed = signed_transaction(transaction | {"to": self.address}, self._key)
+            signed = self._empty(flight.nonce, 2 * self._price(head))
             flight.raw = signed.raw
             if signed.hash not in flight.hashes:
                 flight.hashes = [*flight.hashes[:1], signed.hash]
             self.counts.cancelled += 1
         self.counts.resent += 1
         await self._post(flight.raw)
+
+    async def _outbid(self, flight: _Flight, head: _Head) -> None:
+        """The endpoint has it, and no validator takes it: pools tell each other of a transaction
+        once, and who was away has not heard. The same for more is told anew."""
+        most = MOST_OUTBID * self._price(head)
+        flight.price_wei = min(max(self._price(head), flight.price_wei * 5 // 4 + 1), most)
+        now_s = self._clock.now_s()
+        if flight.orders and all(known.closes_s <= now_s for known in flight.orders):
+            signed = self._empty(flight.nonce, flight.price_wei)
+            self.counts.cancelled += 1
+        else:
+            signed = self._signed(flight.nonce, flight.orders, flight.payment, flight.price_wei)
+        flight.raw = signed.raw
+        if signed.hash not in flight.hashes:
+            flight.hashes = [*flight.hashes[-MOST_HASHES + 1 :], signed.hash]
+        self.counts.resent += 1
+        with contextlib.suppress(Refused):  # it was mined this moment
+            await self._post(flight.raw)
 
     def _give_back(self, flight: _Flight) -> None:
         """Somebody else used this account's nonce: the orders wait for another batch."""
@@ -382,12 +408,9 @@ class Carrier:
             return False
         nonce = await self._next_nonce()
         orders = [self._held[key] for key in open_now]
-        gas = GAS_PER_BATCH + GAS_PER_ORDER * len(orders)
-        to = self._rpc.w3.to_checksum_address(self._client.where.address)
-        data = MARKET.call("submitBatch", [order_argument(known.signed) for known in orders])
-        transaction = self._transaction(nonce, self._price(head), gas)
-        signed = signed_transaction(transaction | {"to": to, "data": data}, self._key)
-        flight = _Flight(nonce, orders, signed.raw, [signed.hash], head.number)
+        price_wei = self._price(head)
+        signed = self._signed(nonce, orders, None, price_wei)
+        flight = _Flight(nonce, orders, signed.raw, [signed.hash], head.number, price_wei)
         # It counts as sent from here on: without an answer it may have arrived all the same.
         self._flights.append(flight)
         self._nonce = nonce + 1
@@ -406,12 +429,9 @@ class Carrier:
         """Send the oldest payment; one that the chain refuses is dropped."""
         nonce = await self._next_nonce()
         payment = self._payments.popleft()
-        transaction = self._transaction(nonce, self._price(head), GAS_PAYMENT) | {
-            "to": self._rpc.w3.to_checksum_address(payment.to),
-            "value": payment.amount_wei,
-        }
-        signed = signed_transaction(transaction, self._key)
-        flight = _Flight(nonce, [], signed.raw, [signed.hash], head.number, payment)
+        price_wei = self._price(head)
+        signed = self._signed(nonce, [], payment, price_wei)
+        flight = _Flight(nonce, [], signed.raw, [signed.hash], head.number, price_wei, payment)
         self._flights.append(flight)
         self._nonce = nonce + 1
         try:
@@ -442,6 +462,24 @@ class Carrier:
 
     def _price(self, head: _Head) -> int:
         return self._gas_price_wei or BASE_FEE_ROOM * head.base_fee_wei + TIP_WEI
+
+    def _signed(
+        self, nonce: int, orders: Sequence[_Known], payment: _Payment | None, price_wei: int
+    ) -> Signed:
+        """A batch of orders, or a payment."""
+        checked = self._rpc.w3.to_checksum_address
+        if payment is not None:
+            transaction = self._transaction(nonce, price_wei, GAS_PAYMENT)
+            what: dict[str, Any] = {"to": checked(payment.to), "value": payment.amount_wei}
+            return signed_transaction(transaction | what, self._key)
+        gas = GAS_PER_BATCH + GAS_PER_ORDER * len(orders)
+        data = MARKET.call("submitBatch", [order_argument(known.signed) for known in orders])
+        what = {"to": checked(self._client.where.address), "data": data}
+        return signed_transaction(self._transaction(nonce, price_wei, gas) | what, self._key)
+
+    def _empty(self, nonce: int, price_wei: int) -> Signed:
+        transaction = self._transaction(nonce, price_wei, GAS_CANCEL)
+        return signed_transaction(transaction | {"to": self.address}, self._key)
 
     def _transaction(self, nonce: int, gas_price: int, gas: int) -> dict[str, Any]:
         return {

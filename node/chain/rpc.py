@@ -28,6 +28,9 @@ RECEIPT_WITHIN_S: Final = 60
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.5
 
+MOST_OUTBID: Final = 100
+"""Times its usual price that a sender bids to get past a transaction of its own."""
+
 GAS_DEPLOY: Final = 8_000_000
 GAS_PAYMENT: Final = 21_000
 
@@ -149,6 +152,7 @@ class Sender:
         self._key = key
         self._gas_price = gas_price
         self._nonce: int | None = None
+        self._unmined: tuple[int, int] | None = None  # nonce and price of what got no receipt
 
     async def create(self, contract: Contract, *arguments: object) -> str:
         """Create a contract; returns its address."""
@@ -157,21 +161,35 @@ class Sender:
         return receipt.contract_address
 
     async def send(
-        self, to: str, contract: Contract, function: str, *arguments: object, gas: int = 500_000
+        self,
+        to: str,
+        contract: Contract,
+        function: str,
+        *arguments: object,
+        gas: int = 500_000,
+        within_s: float = RECEIPT_WITHIN_S,
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt.
 
         Raises Refused with the custom error when it reverts, ChainUnreachable when no receipt
-        comes within the bound.
+        comes within the bound. Do not cancel this to have it end earlier, nor anything else that
+        asks: web3 may then never let go of its lock on its connections.
         """
-        return await self._send(to, contract.call(function, *arguments), gas, contract)
+        data = contract.call(function, *arguments)
+        return await self._send(to, data, gas, contract, within_s=within_s)
 
     async def pay(self, to: str, amount_wei: int) -> Receipt:
         """Give another account gas money. Raises ChainUnreachable, also when this one lacks it."""
         return await self._send(to, b"", GAS_PAYMENT, _ACCOUNT, amount_wei)
 
     async def _send(
-        self, to: str | None, data: bytes, gas: int, contract: Contract, value_wei: int = 0
+        self,
+        to: str | None,
+        data: bytes,
+        gas: int,
+        contract: Contract,
+        value_wei: int = 0,
+        within_s: float = RECEIPT_WITHIN_S,
     ) -> Receipt:
         w3 = self._rpc.w3
         transaction: dict[str, Any] = {
@@ -188,13 +206,18 @@ class Sender:
                 address = w3.to_checksum_address(self.address)
                 self._nonce = await w3.eth.get_transaction_count(address)
             transaction["nonce"] = self._nonce
+            transaction["gasPrice"] = self._bid_for(self._nonce)
             signed = signed_transaction(transaction, self._key)
             transaction_hash = await self._rpc.ask("eth_sendRawTransaction", signed.raw)
             self._nonce += 1
-            receipt = await self._receipt(transaction_hash)
+            receipt = await self._receipt(transaction_hash, within_s)
         except NO_ANSWER as error:
             self._nonce = None  # asked for again: what was sent may or may not have arrived
             raise ChainUnreachable(f"a transaction to {contract.name} failed: {error}") from error
+        except ChainUnreachable:
+            self._nonce = None  # as above
+            raise
+        self._unmined = None
         self.transactions += 1
         block, gas_used = number(receipt["blockNumber"]), number(receipt["gasUsed"])
         self.gas_used += gas_used
@@ -202,11 +225,20 @@ class Sender:
             raise await self._why_reverted(transaction, block, contract)
         return Receipt(block, gas_used, receipt.get("contractAddress"))
 
-    async def _receipt(self, transaction_hash: object) -> Mapping[str, Any]:
+    def _bid_for(self, nonce: int) -> int:
+        """What a transaction bids; more than the one of the same nonce that was never mined, as an
+        endpoint takes no other in its place, nor tells its peers of the same one twice."""
+        price = self._gas_price
+        if self._unmined is not None and self._unmined[0] == nonce:
+            price = min(max(price, self._unmined[1] * 5 // 4 + 1), price * MOST_OUTBID + 1)
+        self._unmined = nonce, price
+        return price
+
+    async def _receipt(self, transaction_hash: object, within_s: float) -> Mapping[str, Any]:
         """Wait for it, a little longer each time: a block may take seconds to come."""
         pause_s = FIRST_PAUSE_S
         waited_s = 0.0
-        while waited_s < RECEIPT_WITHIN_S:
+        while waited_s < within_s:
             try:
                 receipt = await self._rpc.ask("eth_getTransactionReceipt", transaction_hash)
             except TransactionNotFound:
@@ -218,7 +250,7 @@ class Sender:
             waited_s += pause_s
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         raise ChainUnreachable(
-            f"no receipt within {RECEIPT_WITHIN_S} s",
+            f"no receipt within {within_s:.0f} s",
             next_step="check that the chain still makes blocks",
         )
 

@@ -22,8 +22,11 @@ class Carried(MarketClient):
         self.batches: list[list[SignedOrder]] = []
         self.failures = 0
 
-    async def submit_batch(self, sender: Sender, orders: Sequence[SignedOrder]) -> Receipt:
+    async def submit_batch(
+        self, sender: Sender, orders: Sequence[SignedOrder], *, within_s: float = 1.0
+    ) -> Receipt:
         assert isinstance(sender, NoSender)
+        assert within_s > 0
         if self.failures:
             self.failures -= 1
             raise ChainUnreachable("no answer")

@@ -396,3 +396,19 @@ def test_payments_that_wait_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     asyncio.run(stage.carrier.pay(PAID, 7))
     with pytest.raises(Refused):
         asyncio.run(stage.carrier.pay(PAID, 7))
+
+
+def test_what_the_endpoint_has_and_no_validator_takes_is_told_anew_for_more() -> None:
+    stage = Stage()
+    stage.take(1)
+    stage.look()
+    (first,) = stage.chain.posts
+    stage.chain.block(STUCK_BLOCKS, most=0)
+    stage.look()
+    again = stage.chain.posts[-1]
+    assert (len(stage.chain.posts), nonce_of(again)) == (2, 0)
+    assert fields_of(again)[3:6] == fields_of(first)[3:6], "to whom, and which orders"
+    assert int.from_bytes(fields_of(again)[1]) * 10 >= 11 * int.from_bytes(fields_of(first)[1])
+    stage.chain.block()
+    stage.look()
+    assert (stage.carrier.in_flight, stage.carrier.counts.resent) == (0, 1)
