@@ -124,6 +124,7 @@ def test_what_needs_a_running_network_says_so(tmp_path: Path) -> None:
     assert "Say --local" in daisee("up", str(folder), expect=2).stderr
 
 
+@pytest.mark.network
 def test_from_nothing_to_a_market_and_through_an_operators_day(tmp_path: Path) -> None:
     folder = tmp_path / "trial"
     with trial(folder) as up:

@@ -23,7 +23,7 @@ from tests.support.lost_network import (
     lost_network,
 )
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.network
 
 log = logging.getLogger("daisee.campaign")
 

@@ -43,7 +43,7 @@ from node.clock import SystemClock
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.model import MarketRules
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.network
 
 WITHIN_S: Final = 60.0
 ENGINES: Final = ("geth", "besu") if os.environ.get("BESU_HOME") else ("geth",)

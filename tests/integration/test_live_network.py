@@ -18,7 +18,7 @@ from node.errors import ConfigurationError
 from tests.support.node_process import pause
 from tests.support.shared import CHECKOUT
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.network
 
 HOMES: Final = 3
 SLOTS: Final = 2

@@ -19,7 +19,7 @@ from node.errors import ConfigurationError
 from tests.support.invited import quick_keystores
 from tests.support.joined import RULES, Street, trades_from_its_approval_on
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.network
 
 
 def test_a_household_trades_in_the_block_after_its_approval(

@@ -16,11 +16,12 @@ from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import ClientError, ClientSession, TCPConnector
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from aiohttp import ClientError
+from web3 import AsyncWeb3
 from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
+from node.chain.http import OneSessionProvider
 from node.chain.keys import Key
 from node.chain.rpc import Rpc
 from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
@@ -44,7 +45,7 @@ class AnvilChain:
     name = "anvil"
 
     def __init__(
-        self, rpc: Rpc, provider: AsyncHTTPProvider, funder: Key, process: Process | None
+        self, rpc: Rpc, provider: OneSessionProvider, funder: Key, process: Process | None
     ) -> None:
         self.rpc = rpc
         self.funder = funder
@@ -94,12 +95,7 @@ class AnvilChain:
 
     @classmethod
     async def _connect(cls, url: str, funder: Key, process: Process | None) -> AnvilChain:
-        provider = AsyncHTTPProvider(url, exception_retry_configuration=None)
-        # web3's own session opens a connection for each request.
-        connector = TCPConnector(limit=MAX_CONNECTIONS)
-        await provider.cache_async_session(
-            ClientSession(connector=connector, raise_for_status=True)
-        )
+        provider = OneSessionProvider(url, connections=MAX_CONNECTIONS)
         w3: AsyncWeb3[Any] = AsyncWeb3(provider, middleware=[])
         try:
             rpc = await _first_answer(w3, process)
