@@ -19,8 +19,8 @@ REMEMBERED: Final = 16
 """Slots whose rules, and relayed orders whose fate, are remembered."""
 
 LEAST_WAIT_S: Final = 5
-"""A receipt is waited for until the gate closes, and so long at least: later slots must not wait
-for an order that is over."""
+"""A receipt is waited for no longer than until the gate closes, but so long at least: later slots
+must not wait for an order that is over."""
 
 _WORDS: Final = {
     "EnergyMarketAlreadyCleared": "already_cleared",

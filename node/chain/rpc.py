@@ -172,8 +172,7 @@ class Sender:
         """Call a function in a transaction and wait for its receipt.
 
         Raises Refused with the custom error when it reverts, ChainUnreachable when no receipt
-        comes within the bound. Do not cancel this to have it end earlier, nor anything else that
-        asks: web3 may then never let go of its lock on its connections.
+        comes within the bound, which is RECEIPT_WITHIN_S at most.
         """
         data = contract.call(function, *arguments)
         return await self._send(to, data, gas, contract, within_s=within_s)
@@ -236,6 +235,7 @@ class Sender:
 
     async def _receipt(self, transaction_hash: object, within_s: float) -> Mapping[str, Any]:
         """Wait for it, a little longer each time: a block may take seconds to come."""
+        within_s = min(within_s, RECEIPT_WITHIN_S)
         pause_s = FIRST_PAUSE_S
         waited_s = 0.0
         while waited_s < within_s:

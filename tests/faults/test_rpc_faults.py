@@ -25,8 +25,6 @@ from node.store import NodeDatabase
 from tests.support.chain_street import RULES, SLOT, ChainStreet, chain_street, metered
 from tests.support.rpc_proxy import OTHER_CHAIN, RpcFault, RpcProxy, rpc_proxy
 
-pytestmark = pytest.mark.network
-
 BAD_SLOTS, GOOD_SLOTS = 3, 3
 LOAD_WH: Final = (500, 300, 400, 200, 100, 700, 400, 100)
 PV_WH: Final = (0, 900, 0, 500, 300, 0, 900, 0)
