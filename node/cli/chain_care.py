@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,19 +17,19 @@ from node.chain.network.backup import (
     restore_network,
 )
 from node.chain.network.reach import Reach, reach_of
-from node.chain.network.record import load_network
+from node.chain.network.record import Network, load_network
 from node.chain.network.recover import (
     Restart,
     free_if_stuck,
     restart_plan,
     restart_together,
-    until_next_block,
+    until_newer_block,
 )
 from node.chain.network.status import network_status
 from node.cli.chain_options import FOLDER, ask_once, folder_argument, yes_option
 from node.cli.output import example, json_option, say, say_document
 from node.clock import SystemClock, wall_seconds
-from node.errors import ChainUnreachable, ConfigurationError
+from node.errors import ChainUnreachable, ConfigurationError, Refused
 
 __all__ = ["backup", "recover", "restore"]
 
@@ -46,23 +47,28 @@ def recover(*, folder: Path, if_stuck: bool, dry_run: bool, yes: bool, as_json: 
     """Restart all validators together, after the chain has stood still.
 
     Bring the missing machines back first. Validators on other machines are restarted through ssh.
-    Nothing is ever wiped, and no block that is final is given up.
+    Nothing is ever wiped, and no block that is final is given up. Ends with the first block that
+    was made after the restart.
     """
     network = load_network(folder)
     reach = reach_of(folder, network)
-    plan = restart_plan(network, reach)
+    plan = restart_plan(folder.absolute(), network, reach)
     if dry_run:
         _say_plan(plan, as_json=as_json)
         return
     if if_stuck:
         freed = asyncio.run(free_if_stuck(network, reach))
-        _say_outcome(freed=freed, height=None, took_s=0.0, as_json=as_json)
+        _say_outcome(_Recovered(freed=freed), as_json=as_json)
         return
+    stood = asyncio.run(_stands(folder, network, reach))
     effects = [f"Stops all validators of {network.name} and starts them together:", *plan.lines()]
+    if not stood:
+        effects.append("The chain makes blocks, and does not need this; it pauses for it.")
     ask_once(effects, yes=yes)
     began_s = wall_seconds()
-    height = asyncio.run(_recover(folder, plan))
-    _say_outcome(freed=False, height=height, took_s=wall_seconds() - began_s, as_json=as_json)
+    height = asyncio.run(_recover(reach, plan))
+    found = _Recovered(stood=stood, height=height, took_s=wall_seconds() - began_s)
+    _say_outcome(found, as_json=as_json)
 
 
 @click.command(epilog=example("daisee chain backup street /media/usb/street-2026-11.tar.gz"))
@@ -124,15 +130,27 @@ def restore(*, file: Path, folder: Path, as_json: bool) -> None:
     say(f"{network.name} is restored into {folder}; its nodes are not started")
 
 
-async def _recover(folder: Path, plan: Restart) -> int:
-    network = load_network(folder)
-    reach = reach_of(folder, network)
+@dataclass(frozen=True, slots=True)
+class _Recovered:
+    """What came of it. ``stood`` is whether the chain made no blocks before, if that was asked."""
+
+    freed: bool = False
+    stood: bool | None = None
+    height: int | None = None
+    took_s: float = 0.0
+
+
+async def _stands(folder: Path, network: Network, reach: Reach) -> bool:
+    """Whether the chain makes no blocks, as its alarm says; also when nobody answers."""
     try:
-        before = (await network_status(network, reach, folder, SystemClock())).height
-    except ChainUnreachable:
-        before = 0  # all are down: any block tells that the chain is back
+        return (await network_status(network, reach, folder, SystemClock())).stopped
+    except (ChainUnreachable, Refused):
+        return True
+
+
+async def _recover(reach: Reach, plan: Restart) -> int:
     await restart_together(plan)
-    return await until_next_block(reach, before, within_s=BLOCK_WITHIN_S)
+    return await until_newer_block(reach, SystemClock().now_s(), within_s=BLOCK_WITHIN_S)
 
 
 def _any_socket(reach: Reach) -> Path | str:
@@ -150,17 +168,23 @@ def _say_plan(plan: Restart, *, as_json: bool) -> None:
         say(line)
 
 
-def _say_outcome(*, freed: bool, height: int | None, took_s: float, as_json: bool) -> None:
+def _say_outcome(found: _Recovered, *, as_json: bool) -> None:
     if as_json:
         say_document(
             {
                 "schema": "daisee.chain.recover/1",
-                "freed": freed,
-                "height": height,
-                "took_ms": round(1000 * took_s),
+                "freed": found.freed,
+                "height": found.height,
+                "stood": found.stood,
+                "took_ms": round(1000 * found.took_s),
             }
         )
-    elif height is not None:
-        say(f"the chain is back: block {height} after {took_s:.1f} s")
+    elif found.height is None:
+        say(
+            "the sealers waited for each other, and are freed"
+            if found.freed
+            else "nothing is stuck"
+        )
     else:
-        say("the sealers waited for each other, and are freed" if freed else "nothing is stuck")
+        what = "is back" if found.stood else "made blocks before, and was restarted"
+        say(f"the chain {what}: block {found.height} after {found.took_s:.1f} s")

@@ -145,7 +145,12 @@ def test_from_nothing_to_a_market_and_through_an_operators_day(tmp_path: Path) -
         assert ("node-away", "validator-02") in {
             (alarm["name"], alarm["of"]) for alarm in away["alarms"]
         }
-        assert document("recover", str(folder), "--yes")["height"] > away["height"]
+        before = processes(folder)
+        recovered = document("recover", str(folder), "--yes")
+        # One away of four: the chain was well, which it says, and it went on with new processes.
+        assert (recovered["stood"], recovered["freed"]) == (False, False)
+        assert recovered["height"] > away["height"]
+        assert set(before.values()).isdisjoint(processes(folder).values())
         deadline_s = wall_seconds() + UP_WITHIN_S
         while wall_seconds() < deadline_s:
             nodes = document_of_any_code("status", str(folder))["nodes"]
@@ -169,6 +174,11 @@ def test_from_nothing_to_a_market_and_through_an_operators_day(tmp_path: Path) -
     with trial(folder) as again:
         assert again["market"] == up["market"]
         assert document_of_any_code("status", str(folder))["height"] > found["height"]
+
+
+def processes(folder: Path) -> dict[str, str]:
+    """The validators' processes, as a trial notes them."""
+    return {path.stem: path.read_text() for path in (folder / "run").glob("validator-*.pid")}
 
 
 def document_of_any_code(*words: str) -> dict[str, Any]:

@@ -373,13 +373,13 @@ def test_nobody_is_voted_out_when_the_chain_would_stop(tmp_path: Path) -> None:
 
 def test_a_restart_stops_all_before_it_starts_any_also_on_other_machines(tmp_path: Path) -> None:
     network, _ = init_network(tmp_path, replace(PLAN, hosts=("127.0.0.1", *HOSTS[1:])), drawn())
-    lines = restart_plan(network, Reach({}, {})).lines()
+    lines = restart_plan(tmp_path, network, Reach({}, {})).lines()
     assert lines[0] == "sudo systemctl stop daisee-validator-01.service"
     assert lines[1] == (
         "ssh -o BatchMode=yes 10.77.0.2 sudo systemctl stop daisee-validator-02.service"
     )
     assert [" stop " in line for line in lines] == [True] * 4 + [False] * 4
-    assert restart_plan(network, Reach({}, {}, 77)).lines() == ["kill -HUP 77"]
+    assert restart_plan(tmp_path, network, Reach({}, {}, 77)).lines() == ["kill -HUP 77"]
 
 
 def test_a_trial_tells_other_programs_where_it_is_asked(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from node.chain.network.asking import ask, number
 from node.chain.network.layout import peer_files
 from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
 from node.chain.network.record import Network, Peer, load_network
+from node.chain.network.recover import pid_file
 from node.chain.network.unsticking import Heads, free_sealers, heads_of
 from node.clock import wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError, Refused
@@ -258,7 +259,7 @@ class LocalNetwork:
         return self.folder / peer.folder / "data"
 
     def _pid_file(self, peer: Peer) -> Path:
-        return self.folder / "run" / f"{peer.name}.pid"
+        return pid_file(self.folder, peer)
 
     def _refuse_running(self) -> None:
         for peer in self.network.peers:

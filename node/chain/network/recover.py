@@ -17,6 +17,7 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from node.chain.network.asking import ask, number
@@ -27,7 +28,14 @@ from node.chain.network.unsticking import free_sealers, heads_of
 from node.clock import wall_seconds
 from node.errors import ChainUnreachable, Refused
 
-__all__ = ["Restart", "free_if_stuck", "restart_plan", "restart_together", "until_next_block"]
+__all__ = [
+    "Restart",
+    "free_if_stuck",
+    "pid_file",
+    "restart_plan",
+    "restart_together",
+    "until_newer_block",
+]
 
 COMMAND_WITHIN_S: Final = 180.0
 PAUSE_S: Final = 0.5
@@ -39,12 +47,14 @@ LOOK_PERIODS: Final = 8
 class Restart:
     """What a coordinated restart runs: all of ``stops`` at once, and when they are done ``starts``.
 
-    With a supervisor (a trial on this machine) there is one signal to it instead.
+    With a supervisor (a trial on this machine) there is one signal to it instead; that it was
+    heard is seen by the files in which it notes the validators' processes.
     """
 
     stops: tuple[tuple[str, ...], ...]
     starts: tuple[tuple[str, ...], ...]
     supervisor: int | None = None
+    pid_files: tuple[Path, ...] = ()
 
     def lines(self) -> list[str]:
         """As a person would type it."""
@@ -53,10 +63,16 @@ class Restart:
         return [shlex.join(command) for command in (*self.stops, *self.starts)]
 
 
-def restart_plan(network: Network, reach: Reach) -> Restart:
+def pid_file(folder: Path, peer: Peer) -> Path:
+    """Where a trial on this machine notes a node's process."""
+    return folder / "run" / f"{peer.name}.pid"
+
+
+def restart_plan(folder: Path, network: Network, reach: Reach) -> Restart:
     """How to restart all validators: here by systemd, on other machines through ssh."""
     if reach.supervisor is not None:
-        return Restart((), (), reach.supervisor)
+        noted = tuple(pid_file(folder, peer) for peer in network.validators)
+        return Restart((), (), reach.supervisor, noted)
     return Restart(
         tuple(_command(peer, "stop") for peer in network.validators),
         tuple(_command(peer, "start") for peer in network.validators),
@@ -64,9 +80,13 @@ def restart_plan(network: Network, reach: Reach) -> Restart:
 
 
 async def restart_together(plan: Restart) -> None:
-    """Do it. Raises Refused when a command fails; the starts are run all the same."""
+    """Do it, and return when every validator was started anew.
+
+    Raises Refused when a command fails; the starts are run all the same. Raises ChainUnreachable
+    when the supervisor does not do it in time.
+    """
     if plan.supervisor is not None:
-        os.kill(plan.supervisor, signal.SIGHUP)
+        await _by_supervisor(plan.supervisor, plan.pid_files)
         return
     failed = await _run_all(plan.stops)
     failed += await _run_all(plan.starts)
@@ -97,20 +117,44 @@ async def free_if_stuck(network: Network, reach: Reach) -> bool:
     return await free_sealers(network, endpoints)
 
 
-async def until_next_block(reach: Reach, above: int, *, within_s: float) -> int:
-    """Wait until any node has a block above a height; returns it. Raises ChainUnreachable."""
+async def until_newer_block(reach: Reach, since_s: int, *, within_s: float) -> int:
+    """Wait until any node has a block of this instant or later, by the block's own time: one that
+    was made before tells nothing. Returns its number; raises ChainUnreachable."""
     deadline_s = wall_seconds() + within_s
     while wall_seconds() < deadline_s:
         for endpoint in reach.all().values():
             with contextlib.suppress(ChainUnreachable, Refused):
-                head = number(await ask(endpoint, "eth_blockNumber"))
-                if head > above:
-                    return head
+                block = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+                if number(block["timestamp"]) >= since_s:
+                    return number(block["number"])
         await asyncio.sleep(PAUSE_S)
     raise ChainUnreachable(
-        f"no block above {above} within {within_s:.0f} s",
+        f"no new block within {within_s:.0f} s",
         next_step="'daisee chain status' tells which validators are missing",
     )
+
+
+async def _by_supervisor(supervisor: int, pid_files: Sequence[Path]) -> None:
+    """Ask it, and wait until none of the processes is the one that it was."""
+    before = [_noted(path) for path in pid_files]
+    os.kill(supervisor, signal.SIGHUP)
+    deadline_s = wall_seconds() + COMMAND_WITHIN_S
+    while wall_seconds() < deadline_s:
+        now = [_noted(path) for path in pid_files]
+        if all(pid and pid != was for pid, was in zip(now, before, strict=True)):
+            return
+        await asyncio.sleep(PAUSE_S)
+    raise ChainUnreachable(
+        f"process {supervisor} did not restart the validators within {COMMAND_WITHIN_S:.0f} s",
+        next_step="look at what 'daisee chain up' says, or end it and start it again",
+    )
+
+
+def _noted(path: Path) -> str:
+    """The process that a file names; empty while there is none."""
+    with contextlib.suppress(OSError):
+        return path.read_text().strip()
+    return ""
 
 
 def _command(peer: Peer, verb: str) -> tuple[str, ...]:
