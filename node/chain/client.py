@@ -166,9 +166,14 @@ class MarketClient:
             gas=GAS_PER_BATCH + GAS_PER_ORDER,
         )
 
-    async def clear(self, sender: Sender, slot: int) -> Receipt:
-        """Clear a slot. Raises Refused (gate open, already cleared, no orders)."""
-        return await sender.send(self.where.address, MARKET, "clear", slot, gas=GAS_CLEAR)
+    async def clear(
+        self, sender: Sender, slot: int, *, within_s: float = RECEIPT_WITHIN_S
+    ) -> Receipt:
+        """Clear a slot. Raises Refused (gate open, already cleared, no orders), ChainUnreachable
+        when no block takes it in time."""
+        return await sender.send(
+            self.where.address, MARKET, "clear", slot, gas=GAS_CLEAR, within_s=within_s
+        )
 
     async def settle(self, sender: Sender, slot: int, households: Iterable[int]) -> Receipt:
         """Settle households' orders of a slot, clearing it first if need be."""

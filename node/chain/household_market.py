@@ -106,16 +106,19 @@ class ChainMarket:
         need not pay for a transaction to learn it.
 
         The question is answered as of the last block, in which the gate may still be open when in
-        the next one it is not; so that answer alone is no reason not to try.
+        the next one it is not; so that answer alone is no reason not to try. A receipt is waited
+        for no longer than a quarter of a gate: clearing can be done later, the next slot's order
+        cannot.
         """
         await self._still_on_the_agreed_chain()
+        within_s = max((await self.rules_at(slot)).gate_s // 4, LEAST_WAIT_S)
         try:
             await self._client.rpc.call(self._client.where.address, MARKET, "clear", slot)
         except Refused as refusal:
             if _WORDS.get(refusal.reason) != "gate_still_open":
                 raise _in_common_words(refusal) from refusal
         try:
-            await self._client.clear(self._sender, slot)
+            await self._client.clear(self._sender, slot, within_s=within_s)
         except Refused as refusal:
             raise _in_common_words(refusal) from refusal
 

@@ -34,7 +34,7 @@ from node.chain.relay import Relay
 from node.chain.rpc import Sender
 from node.clock import ManualClock
 from node.daemon import HouseholdNode
-from node.errors import Refused
+from node.errors import ChainUnreachable, Refused
 from node.market.strategies import FixedReserve
 from node.meter.replay import ReplayMeter
 from node.model import (
@@ -329,6 +329,34 @@ def test_who_comes_too_late_to_clear_does_not_pay_for_it() -> None:
         assert await street.chain.rpc.head() == head  # no transaction, so no block
 
     on_chain(late)
+
+
+def test_a_clearing_that_no_block_takes_does_not_hold_up_the_next_slots_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stopped(street: Community) -> None:
+        await street.market().submit(street.signed(1, Side.BID, 100))
+        await street.clock.sleep_until(RULES.gate_closes_s(SLOT))
+        ask, waits = street.chain.rpc.ask, list[float]()
+
+        async def no_receipt(method: str, *parameters: object) -> object:
+            return None if method.endswith("Receipt") else await ask(method, *parameters)
+
+        async def no_time(seconds: float) -> None:
+            waits.append(seconds)
+
+        async def short_gate(_slot: int) -> MarketRules:
+            return replace(RULES, gate_s=40)
+
+        market = street.market()
+        monkeypatch.setattr(market, "rules_at", short_gate)
+        monkeypatch.setattr(street.chain.rpc, "ask", no_receipt)
+        monkeypatch.setattr(asyncio, "sleep", no_time)
+        with pytest.raises(ChainUnreachable, match="no receipt"):
+            await market.clear(SLOT)
+        assert 9 < sum(waits) < 11
+
+    on_chain(stopped)
 
 
 def test_a_refused_order_is_an_event_and_no_exception() -> None:
