@@ -1,4 +1,4 @@
-"""``daisee chain validator``: vote somebody into the validators, or out of them."""
+"""``daisee chain validator``: further validators, and who is voted in or out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from node.chain.network.votes import (
     refuse_unsafe_removal,
     votes_needed,
 )
+from node.cli.chain_newcomer import introduce, make
 from node.cli.chain_options import ask_once, folder_argument, yes_option
 from node.cli.output import example, json_option, say, say_document
 from node.clock import SystemClock, wall_seconds
@@ -36,7 +37,7 @@ Endpoints = Mapping[str, Path | str]
 
 @click.group()
 def validator() -> None:
-    """Vote somebody into the validators, or out of them."""
+    """Make a further validator, and vote somebody in or out."""
 
 
 @validator.command(epilog=example("daisee chain validator add street 0x5c…"))
@@ -66,6 +67,10 @@ def remove(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -
     Refused when the chain would stop without it. Stop its machine once it is out, not before.
     """
     _vote(folder, who, add=False, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+for _command in (make, introduce):
+    validator.add_command(_command)
 
 
 def _vote(folder: Path, who: str, *, add: bool, dry_run: bool, yes: bool, as_json: bool) -> None:

@@ -83,7 +83,7 @@ _NUMBERS: Final = frozenset(
 
 def genesis_document(network: Network) -> dict[str, Any]:
     """What the engine's genesis file says."""
-    addresses = [peer.address for peer in network.validators]
+    addresses = [peer.address for peer in network.founders]
     config: dict[str, Any] = {"chainId": network.chain_id} | dict.fromkeys(_FORKS_TO_LONDON, 0)
     document: dict[str, Any] = {
         "nonce": "0x0",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -42,8 +42,12 @@ __all__ = [
     "Written",
     "derived_files",
     "init_network",
+    "make_keys",
     "operator_files",
     "planned_paths",
+    "refuse_names",
+    "write_derived",
+    "write_open",
 ]
 
 COMMUNITY_FILE: Final = "community.toml"
@@ -80,7 +84,7 @@ class Plan:
                 next_step="say --host once for each validator, or not at all",
             )
         for host in self.hosts:
-            _refuse_names(host)
+            refuse_names(host)
 
     def host_of(self, index: int) -> str:
         """The machine of a node: nodes for members stand beside the validators, from the first."""
@@ -115,23 +119,33 @@ def init_network(
         _keys_of(folder, plan, draw)
     else:
         network = _keys_of(folder, plan, draw)
-        _write(folder / FILE, network_text(network))
+        write_open(folder / FILE, network_text(network))
     written = [
         Written(path, "there" if path in before else "made", secret=True) for path in secret_paths
     ]
     written.append(Written(Path(FILE), "there" if known else "made"))
+    return network, written + write_derived(folder, network, rewrite=rewrite)
+
+
+def write_derived(
+    folder: Path, network: Network, *, rewrite: bool, only: Sequence[Path] = ()
+) -> list[Written]:
+    """Write what follows from a network, or only what is at or below some paths of it. What was
+    changed is kept, unless it is to be written anew."""
+    written = []
     for path, text in derived_files(network).items():
+        if only and not any(path.is_relative_to(place) for place in only):
+            continue
         target = folder / path
         if not target.exists():
-            _write(target, text)
+            write_open(target, text)
             written.append(Written(path, "made"))
-        else:
-            same = target.read_text(errors="replace") == text
-            if rewrite and not same:
-                _write(target, text)
-            state = "there" if same else "rewritten" if rewrite else "kept"
-            written.append(Written(path, state))
-    return network, written
+            continue
+        same = target.read_text(errors="replace") == text
+        if rewrite and not same:
+            write_open(target, text)
+        written.append(Written(path, "there" if same else "rewritten" if rewrite else "kept"))
+    return written
 
 
 def operator_files(folder: Path) -> KeyFiles:
@@ -176,22 +190,36 @@ def peer_files(network: Network, peer: Peer) -> Mapping[str, str]:
     }
 
 
+def make_keys(
+    folder: Path, sketched: Peer, engine: str, draw: Draw, *, light: bool
+) -> tuple[Peer, list[Written]]:
+    """Make what keys of a node are missing; the node with its public names, and its secret files.
+    Raises ConfigurationError for keys that are there and cannot be used."""
+    below = [sketched.folder / "nodekey"]
+    if _has_account(sketched, engine):
+        below += [sketched.folder / "keystore" / "key.json", sketched.folder / "password"]
+    before = {path for path in below if (folder / path).exists()}
+    files = folder / sketched.folder
+    node_key = make_node_key(files / "nodekey", draw)
+    address = ""
+    if _has_account(sketched, engine):
+        account = KeyFiles(files / "keystore" / "key.json", files / "password")
+        address = make_account(account, draw, light=light)
+    elif sketched.kind == "validator":
+        # Besu seals with the key by which its peers know it.
+        address = Key(node_key).address.lower()
+    written = [Written(path, "there" if path in before else "made", secret=True) for path in below]
+    return replace(sketched, address=address, enode_id=enode_id_of(node_key)), written
+
+
 def _keys_of(folder: Path, plan: Plan, draw: Draw) -> Network:
     """Make what keys are missing, and the network that they are of."""
     operator = make_account(operator_files(folder), draw, light=plan.light_keys)
-    peers = []
-    for sketched in _sketch(plan).peers:
-        files = folder / sketched.folder
-        node_key = make_node_key(files / "nodekey", draw)
-        address = ""
-        if _has_account(sketched, plan.engine):
-            account = KeyFiles(files / "keystore" / "key.json", files / "password")
-            address = make_account(account, draw, light=plan.light_keys)
-        elif sketched.kind == "validator":
-            # Besu seals with the key by which its peers know it.
-            address = Key(node_key).address.lower()
-        peers.append(_peer_of(plan, sketched.kind, sketched.number, address, enode_id_of(node_key)))
-    return Network(plan.name, plan.engine, plan.chain_id, plan.period_s, operator, tuple(peers))
+    peers = tuple(
+        make_keys(folder, sketched, plan.engine, draw, light=plan.light_keys)[0]
+        for sketched in _sketch(plan).peers
+    )
+    return Network(plan.name, plan.engine, plan.chain_id, plan.period_s, operator, peers)
 
 
 def _sketch(plan: Plan) -> Network:
@@ -223,7 +251,7 @@ def _has_account(peer: Peer, engine: str) -> bool:
 def _refuse_another(folder: Path, network: Network, plan: Plan) -> None:
     agreed = (network.name, network.engine, network.chain_id, network.period_s)
     planned = (plan.name, plan.engine, plan.chain_id, plan.period_s)
-    counts = (len(network.validators), len(network.rpc_nodes))
+    counts = (len(network.founders), len(network.rpc_nodes))
     if agreed != planned or counts != (plan.validators, plan.rpc_nodes):
         raise ConfigurationError(
             f"this folder holds {network.name}: {network.engine}, chain {network.chain_id}, a"
@@ -234,7 +262,8 @@ def _refuse_another(folder: Path, network: Network, plan: Plan) -> None:
         )
 
 
-def _refuse_names(host: str) -> None:
+def refuse_names(host: str) -> None:
+    """Raise ConfigurationError for what is no address."""
     try:
         ip_address(host)
     except ValueError:
@@ -244,6 +273,7 @@ def _refuse_names(host: str) -> None:
         ) from None
 
 
-def _write(path: Path, text: str) -> None:
+def write_open(path: Path, text: str) -> None:
+    """Write a file that everybody may read, whole or not at all."""
     write_secret(path, text)
     path.chmod(0o644)

@@ -15,11 +15,22 @@ from typing import Any, Final
 
 from node.errors import ConfigurationError
 
-__all__ = ["GAS_PRICE_WEI", "Network", "Peer", "load_network", "network_text", "quorum"]
+__all__ = [
+    "GAS_PRICE_WEI",
+    "MAX_NUMBER",
+    "Network",
+    "Peer",
+    "load_network",
+    "load_peer",
+    "network_text",
+    "peer_text",
+    "quorum",
+]
 
 FILE: Final = "network.toml"
 MAX_FILE_BYTES: Final = 2**18
 MAX_PEERS: Final = 64
+MAX_NUMBER: Final = 99
 
 GAS_PRICE_WEI: Final = 10**9
 """What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
@@ -30,6 +41,10 @@ _HEADING: Final = """\
 # The machines of a community's chain, as 'daisee chain init' made them. Nothing here is secret.
 # A machine that moves gets its new host here; then 'daisee chain init --rewrite' tells the others.
 """
+_PEER_HEADING: Final = """\
+# A validator that wants to join, as its machine describes it. Nothing here is secret.
+# The operator takes it in with 'daisee chain validator introduce'.
+"""
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 _ENODE: Final = re.compile(r"[0-9a-f]{128}")
 _HOST: Final = re.compile(r"[0-9A-Za-z.:-]{1,253}")
@@ -39,7 +54,8 @@ _NAME: Final = re.compile(r"[^\"\\\x00-\x1f\x7f]{1,80}")
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One node of the network. A validator has an address that it seals with; a node for others to
-    ask (kind ``rpc``) has none, and seals nothing."""
+    ask (kind ``rpc``) has none, and seals nothing. One that ``joined`` is not of those who founded
+    the chain: the first block does not name it, and whether it seals was voted on."""
 
     kind: str
     number: int
@@ -48,6 +64,7 @@ class Peer:
     host: str
     p2p_port: int
     rpc_port: int
+    joined: bool = False
 
     @property
     def name(self) -> str:
@@ -82,6 +99,11 @@ class Network:
     def validators(self) -> tuple[Peer, ...]:
         """Those that seal blocks."""
         return tuple(peer for peer in self.peers if peer.kind == "validator")
+
+    @property
+    def founders(self) -> tuple[Peer, ...]:
+        """The validators that the first block names."""
+        return tuple(peer for peer in self.validators if not peer.joined)
 
     @property
     def rpc_nodes(self) -> tuple[Peer, ...]:
@@ -159,9 +181,36 @@ def network_text(network: Network) -> str:
         if field.name != "peers"
     ]
     for peer in network.peers:
-        lines += ["", "[[peers]]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in asdict(peer).items()]
+        lines += ["", "[[peers]]", *_lines_of(peer)]
     return _HEADING + "\n".join(lines) + "\n"
+
+
+def peer_text(peer: Peer) -> str:
+    """How a machine describes itself to the others."""
+    return _PEER_HEADING + "\n".join(_lines_of(peer)) + "\n"
+
+
+def load_peer(path: Path) -> Peer:
+    """A validator as its machine described it. Raises ConfigurationError when that is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES)
+        peer = Peer(**_checked(tomllib.loads(content.decode())))
+    except OSError as error:
+        raise ConfigurationError(f"it cannot be read ({error.strerror})", file=path) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigurationError(f"this describes no validator: {error}", file=path) from error
+    if peer.kind != "validator":
+        raise ConfigurationError(f"this describes {peer.name}, which is no validator", file=path)
+    return peer
+
+
+def _lines_of(peer: Peer) -> list[str]:
+    return [
+        f"{key} = {json.dumps(value)}"
+        for key, value in asdict(peer).items()
+        if key != "joined" or peer.joined
+    ]
 
 
 def _network_of(document: Mapping[str, Any]) -> Network:
@@ -176,8 +225,8 @@ def _network_of(document: Mapping[str, Any]) -> Network:
     for name, most in (("chain_id", 2**63 - 1), ("period_s", 3_600)):
         _whole(name, getattr(network, name), 1, most)
     _match("operator", network.operator, _ADDRESS)
-    if not network.validators:
-        raise ValueError("it has no validator")
+    if not network.founders:
+        raise ValueError("it has no validator that founded it")
     return network
 
 
@@ -188,8 +237,11 @@ def _checked(peer: Mapping[str, Any]) -> dict[str, Any]:
         _match("address", peer["address"], _ADDRESS)
     _match("enode_id", peer["enode_id"], _ENODE)
     _match("host", peer["host"], _HOST)
-    for name, least, most in (("number", 1, 99), ("p2p_port", 0, 65_535), ("rpc_port", 0, 65_535)):
+    ranges = (("number", 1, MAX_NUMBER), ("p2p_port", 0, 65_535), ("rpc_port", 0, 65_535))
+    for name, least, most in ranges:
         _whole(name, peer[name], least, most)
+    if not isinstance(peer.get("joined", False), bool):
+        raise ValueError(f"joined is {peer['joined']!r}; true or false")  # noqa: TRY004 - of a file
     return dict(peer)
 
 

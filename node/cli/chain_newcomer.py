@@ -1,0 +1,84 @@
+"""``daisee chain validator make`` and ``introduce``: a machine that joins a chain which runs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from node.chain.network.layout import Written
+from node.chain.network.newcomers import PEER_FILE, introduce_validator, make_validator
+from node.chain.network.record import Peer
+from node.cli.chain_options import folder_argument
+from node.cli.output import Column, example, json_option, say, say_document, say_table
+
+__all__ = ["introduce", "make"]
+
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    epilog=example("daisee chain validator make /var/lib/daisee-chain 5 --host 10.77.0.5")
+)
+@folder_argument
+@click.argument("number", type=int)
+@click.option("--host", required=True, metavar="IP", help="This machine's address.")
+@click.option("--light-keys", is_flag=True, help="A keystore that opens fast: for a trial only.")
+@json_option
+def make(*, folder: Path, number: int, host: str, light_keys: bool, as_json: bool) -> None:
+    """Make the keys and settings of validator NUMBER, on the machine that will run it.
+
+    FOLDER holds the network's network.toml and genesis.json, copied from the operator. The keys are
+    drawn here, with a password of their own, and only this user may read them. Running it again
+    changes nothing.
+    """
+    peer, written = make_validator(folder, number, host, secrets.token_bytes, light=light_keys)
+    if as_json:
+        say_document(_document("daisee.chain.validator.make/1", peer, written))
+        return
+    _say_files(written)
+    say()
+    say(f"{peer.name} is {peer.address}; it may not seal before the others voted for it")
+    say(f"Give {folder / peer.folder / PEER_FILE} to the operator: nothing in it is secret")
+    say(f"Back {folder / peer.folder} up yourself: nobody else has these keys")
+
+
+@click.command(epilog=example("daisee chain validator introduce street peer.toml"))
+@folder_argument
+@click.argument("file", type=FILE)
+@json_option
+def introduce(*, folder: Path, file: Path, as_json: bool) -> None:
+    """Take the validator that FILE describes into the peers of everybody in FOLDER.
+
+    FILE is what 'daisee chain validator make' wrote on its machine. Nothing is voted yet.
+    """
+    peer, written = introduce_validator(folder, file)
+    if as_json:
+        say_document(_document("daisee.chain.validator.introduce/1", peer, written))
+        return
+    _say_files(written)
+    say()
+    say("Copy network.toml and each machine's config to it, and restart them one after the other")
+    say(f"When {peer.name} is up to date: daisee chain validator add {folder} {peer.number}")
+
+
+def _document(schema: str, peer: Peer, written: Sequence[Written]) -> dict[str, object]:
+    return {
+        "schema": schema,
+        "name": peer.name,
+        "address": peer.address,
+        "enode": peer.enode,
+        "files": [
+            {"path": str(file.path), "state": file.state, "secret": file.secret} for file in written
+        ],
+    }
+
+
+def _say_files(written: Sequence[Written]) -> None:
+    columns = [Column(heading, figures=False) for heading in ("file", "state", "secret")]
+    say_table(
+        columns, [(str(file.path), file.state, "yes" if file.secret else "") for file in written]
+    )
