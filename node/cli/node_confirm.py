@@ -10,11 +10,12 @@ import click
 
 from node.cli.config import config_options, settings_of
 from node.cli.output import example, json_option, say, say_document
+from node.clock import SystemClock
 from node.errors import ConfigurationError, MeterSilent, Refused
 
 __all__ = ["confirm"]
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 20
 
 EFFECTS: Final = {
     "swap": "the old meter's series ends with its last reading; totals go on with the new meter",
@@ -48,10 +49,10 @@ def confirm(
         )
     if not yes:
         click.confirm(f"{EFFECTS[what].capitalize()}. Go on?", abort=True, err=True)
-    answer = asyncio.run(ask(database, Confirmation(what), WAIT_S))
+    answer = asyncio.run(ask(database, Confirmation(what), SystemClock(), WAIT_S))
     if answer is None:
         raise MeterSilent(
-            f"no node has answered within {WAIT_S:.0f} s; nothing was confirmed",
+            "no node answered; nothing was confirmed",
             next_step="start it, let it hear the meter, and confirm again",
         )
     if not answer.done:

@@ -1,12 +1,14 @@
 """What only its owner can say of a meter, told to the running node: that it was replaced or reset.
 
-Two files beside the database: the request, which ``daisee node confirm`` writes and the node takes
-away, and then the node's answer. Whoever may write there owns the node.
+A pipe beside the database, on which the node listens, and a file with its answer. Whoever may write
+there owns the node. A pipe costs nothing while nobody speaks, and tells at once that no node runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -15,17 +17,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from node.clock import Clock
 from node.errors import ConfigurationError
 
 __all__ = ["Answer", "Confirmable", "Confirmation", "ask", "heed"]
 
 log = logging.getLogger("daisee.service")
 
-LOOK_S: Final = 2.0
-"""How often the node looks for a request."""
-
 LOOK_FOR_ANSWER_S: Final = 0.2
 MAX_REQUEST_BYTES: Final = 64
+
+_NOBODY_LISTENS: Final = frozenset({errno.ENXIO, errno.ENOENT})
 
 
 class Confirmation(StrEnum):
@@ -55,19 +57,21 @@ class Answer:
     why: str = ""
 
 
-async def ask(database: Path, what: Confirmation, within_s: float) -> Answer | None:
-    """Hand a request to the node of a database, and wait for its answer; None when there is none
-    in time. Then the request is taken back: it must not bind a node of tomorrow.
+async def ask(database: Path, what: Confirmation, clock: Clock, within_s: int) -> Answer | None:
+    """Hand a request to the node of a database, and wait for its answer; None when no node listens,
+    or none answers in time. The request is void then: it must not bind a node of tomorrow.
 
     Raises ConfigurationError when this user may not speak for the node.
     """
     try:
         _answer_file(database).unlink(missing_ok=True)
-        _write(_request_file(database), what)
+        _write(_pipe(database), f"{what} {clock.now_s() + within_s}")
     except OSError as error:
+        if error.errno in _NOBODY_LISTENS:
+            return None
         raise ConfigurationError(
             f"cannot hand the confirmation to the node ({error.strerror})",
-            file=_request_file(database),
+            file=_pipe(database),
             next_step="run this as the node's own user, or with sudo",
         ) from error
     try:
@@ -77,29 +81,58 @@ async def ask(database: Path, what: Confirmation, within_s: float) -> Answer | N
                 await asyncio.sleep(LOOK_FOR_ANSWER_S)
     except TimeoutError:
         return None
-    finally:
-        _request_file(database).unlink(missing_ok=True)
     return answer
 
 
-async def heed(database: Path, meter: Confirmable) -> None:
+async def heed(database: Path, meter: Confirmable, clock: Clock) -> None:
     """Take requests as they come, until cancelled. One for which nothing is waiting is answered and
-    forgotten: a word said too early must not bind a meter of tomorrow."""
-    while True:
-        await asyncio.sleep(LOOK_S)
-        request = _request_file(database)
-        try:
-            word = request.read_bytes()[:MAX_REQUEST_BYTES].decode("ascii", "replace").strip()
-        except OSError:
-            continue
-        request.unlink(missing_ok=True)  # first: whatever fails below, it is not taken twice
-        answer = _take(word, meter)
-        part = _answer_file(database).with_suffix(".part")
-        part.write_text(json.dumps({"done": answer.done, "why": answer.why}), encoding="utf-8")
-        part.replace(_answer_file(database))
+    forgotten: a word said too early must not bind a meter of tomorrow.
+
+    Raises ConfigurationError when there can be no pipe.
+    """
+    path = _pipe(database)
+    try:
+        path.unlink(missing_ok=True)
+        os.mkfifo(path, 0o600)
+        # For both ways: without a writer of its own it would be at its end after each request.
+        pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the owner's confirmations cannot be heard ({error.strerror})", file=path
+        ) from error
+    try:
+        while True:
+            request = await _heard(pipe)
+            answer = _take(request, meter, clock.now_s())
+            if answer is None:
+                continue
+            part = _answer_file(database).with_suffix(".part")
+            part.write_text(json.dumps({"done": answer.done, "why": answer.why}), encoding="utf-8")
+            part.replace(_answer_file(database))
+    finally:
+        os.close(pipe)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-def _take(word: str, meter: Confirmable) -> Answer:
+async def _heard(pipe: int) -> str:
+    """The next request: a short write to a pipe arrives whole."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pipe, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(pipe)
+    return os.read(pipe, MAX_REQUEST_BYTES).decode("ascii", "replace").strip()
+
+
+def _take(request: str, meter: Confirmable, now_s: int) -> Answer | None:
+    """What becomes of a request; None when nobody waits for its answer any more."""
+    word, _, until_s = request.partition(" ")
+    if not (until_s.isascii() and until_s.isdigit() and now_s <= int(until_s)):
+        log.warning("confirmation_too_late request=%r", request)
+        return None
     try:
         if Confirmation(word) is Confirmation.SWAP:
             meter.confirm_swap()
@@ -112,11 +145,12 @@ def _take(word: str, meter: Confirmable) -> Answer:
     return Answer(done=True)
 
 
-def _write(path: Path, what: Confirmation) -> None:
-    path.unlink(missing_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as request:
-        request.write(what.value)
+def _write(pipe: Path, request: str) -> None:
+    fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.write(fd, request.encode("ascii"))
+    finally:
+        os.close(fd)
 
 
 def _answer_of(database: Path) -> Answer | None:
@@ -128,7 +162,7 @@ def _answer_of(database: Path) -> Answer | None:
     return Answer(bool(found["done"]), str(found["why"]))
 
 
-def _request_file(database: Path) -> Path:
+def _pipe(database: Path) -> Path:
     return database.with_name(database.name + ".confirm")
 
 

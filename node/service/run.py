@@ -245,7 +245,7 @@ class Service:
             is_up.set()
 
     async def _heed(self) -> None:
-        await heed(self._config.storage.database, self._meter)
+        await heed(self._config.storage.database, self._meter, self._clock)
 
     async def _publish(self) -> None:
         broker = broker_of(self._config)

@@ -50,8 +50,10 @@ class TeleinfoCodec:
         "_buffer",
         "_is_auto",
         "_is_inside",
+        "_judged",
         "_lead",
         "_mode",
+        "_pieces",
         "groups_accepted",
         "groups_refused",
         "kind",
@@ -66,6 +68,8 @@ class TeleinfoCodec:
         self._lead = 0
         self._buffer = bytearray()
         self._is_inside = False
+        self._pieces: Sequence[bytes] = ()
+        self._judged: Sequence[Judged] = ()
 
     @property
     def mode(self) -> TicMode | None:
@@ -126,16 +130,7 @@ class TeleinfoCodec:
         judged: list[Judged] = []
         if head or not pieces:
             judged.append(refuse(head, "a frame begins with LF: bytes were lost or added"))
-        if self._mode is not None and not self._is_auto:
-            mode = self._mode
-            judged += [parse_group(piece, mode) for piece in pieces]
-        else:
-            # The only mode in which a group can be valid: the standard one has HT, the other has
-            # no character below a space.
-            judged += [
-                parse_group(piece, TicMode.STANDARD if HT in piece else TicMode.HISTORIC)
-                for piece in pieces
-            ]
+        judged += self._judge(pieces)
         if self._is_auto:
             self._weigh(judged)
         groups, refused = _sort(judged, self._mode)
@@ -144,6 +139,26 @@ class TeleinfoCodec:
         decoded += refused
         if groups and self._mode is not None:
             decoded.append(read_frame(groups, self._mode, is_intact=not refused))
+
+    def _judge(self, pieces: Sequence[bytes]) -> Sequence[Judged]:
+        """Groups of a frame. Nearly all of them stand as they did in the frame before."""
+        before, known = self._pieces, self._judged
+        if len(before) == len(pieces):
+            judged = [
+                was if piece == same else self._parse(piece)
+                for piece, same, was in zip(pieces, before, known, strict=True)
+            ]
+        else:
+            judged = [self._parse(piece) for piece in pieces]
+        self._pieces, self._judged = pieces, judged
+        return judged
+
+    def _parse(self, piece: bytes) -> Judged:
+        if self._mode is not None and not self._is_auto:
+            return parse_group(piece, self._mode)
+        # The only mode in which a group can be valid: the standard one has HT, the other has no
+        # character below a space.
+        return parse_group(piece, TicMode.STANDARD if HT in piece else TicMode.HISTORIC)
 
     def _weigh(self, judged: Sequence[Judged]) -> None:
         """Let the valid groups of a frame move the lead: standard above 0, historic below."""
@@ -164,7 +179,10 @@ def _sort(
 
     From a label's second appearance on, groups belong to another frame, whose beginning was lost.
     """
-    groups: dict[str, Group] = {}
+    groups = {g.label: g for g in judged if isinstance(g, Group) and g.mode is mode}
+    if len(groups) == len(judged):
+        return list(groups.values()), ()
+    groups.clear()
     refused: list[Rejected] = []
     is_whole = True
     for group in judged:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from node.meter.codec import MAX_REJECTED_BYTES, Rejected
@@ -52,12 +51,6 @@ def parse_group(piece: bytes, mode: TicMode) -> Group | Rejected:
     """Judge what stood between one LF and the next, its CR included, in one of the two modes."""
     if len(piece) > MAX_GROUP_BYTES:
         return refuse(piece, "longer than any group: bytes were lost or added")
-    return _parse(piece, mode)
-
-
-# Nearly all groups of a frame stand as they did in the frame before: this halves the work.
-@lru_cache(maxsize=256)
-def _parse(piece: bytes, mode: TicMode) -> Group | Rejected:
     if not piece.endswith(CR) or piece.count(CR) > 1:
         return refuse(piece, "a group begins with LF and ends with CR: bytes were lost or added")
     body = piece[:-1]
