@@ -1,7 +1,8 @@
 """A network of real clients on loopback: it makes blocks, loses parts of itself, and goes on.
 
 The same scenarios run on geth with Clique and, where ``BESU_HOME`` names one, on Besu with QBFT.
-Blocks come every second, so that a test takes one of its minute and not an hour.
+Blocks come every second, so that a test takes one of its minute and not an hour. Most scenarios
+share one network, each beginning with it whole.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import stat
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any, Final
@@ -34,52 +35,86 @@ from node.chain.network.genesis import sealer_of
 from node.chain.network.geth import find_geth
 from node.chain.network.layout import Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
+from node.chain.network.newcomers import make_validator
 from node.chain.network.reach import reach_of
 from node.chain.network.record import Network
 from node.chain.network.status import NetworkStatus, network_status
 from node.chain.network.unsticking import free_sealers, heads_of
 from node.chain.network.votes import current_validators, propose
-from node.clock import SystemClock
+from node.clock import SystemClock, wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.model import MarketRules
 
 pytestmark = pytest.mark.network
 
-WITHIN_S: Final = 60.0
+WITHIN_S: Final = 90.0
+"""For what takes seconds: only liveness is proved, and the machine may be busy."""
+
 ENGINES: Final = ("geth", "besu") if os.environ.get("BESU_HOME") else ("geth",)
+
+GETH_ALONE: Final = pytest.mark.parametrize("engine", ["geth"], indirect=True)
+"""For what only Clique has."""
 
 Scenario = Callable[[LocalNetwork], Awaitable[None]]
 
 
-@pytest.fixture
-def geth_alone() -> str:
-    """For what only Clique has."""
-    try:
-        find_geth()
-    except ConfigurationError as error:
-        pytest.skip(f"{error.message}: scripts/install-geth")
-    return "geth"
+class SharedNetwork:
+    """Four validators and a node for members, in an event loop that stands still between tests."""
+
+    def __init__(self, runner: asyncio.Runner, network: LocalNetwork) -> None:
+        self._runner = runner
+        self._network = network
+
+    def live(self, scenario: Scenario) -> None:
+        """Make the network whole, whatever a test before left of it, and run a scenario."""
+
+        async def run() -> None:
+            network = self._network
+            for peer in network.network.peers:
+                if not network.runs(peer.name):
+                    await network.restart(peer.name)
+            await goes_on(network, 2)
+            await scenario(network)
+
+        self._runner.run(run())
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    return str(request.getfixturevalue("geth_alone")) if name == "geth" else name
+    if name == "geth":
+        try:
+            find_geth()
+        except ConfigurationError as error:
+            pytest.skip(f"{error.message}: scripts/install-geth")
+    return name
 
 
-def live(folder: Path, engine: str, scenario: Scenario, *, validators: int = 4) -> None:
-    """Run a scenario on a network that has made its first block."""
+@pytest.fixture(scope="module")
+def shared(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedNetwork]:
+    network = LocalNetwork(founded(tmp_path_factory.mktemp(engine), engine))
+    with asyncio.Runner() as runner:
+        runner.run(network.start())
+        try:
+            yield SharedNetwork(runner, network)
+        finally:
+            runner.run(network.stop())
+
+
+def founded(folder: Path, engine: str, *, validators: int = 4) -> Path:
+    """A network that was not started yet."""
+    plan = Plan(
+        *("Trial", engine, 4_711), validators=validators, rpc_nodes=1, period_s=1, light_keys=True
+    )
+    init_network(folder, plan, token_bytes)
+    return folder
+
+
+def live(folder: Path, engine: str, scenario: Scenario) -> None:
+    """Run a scenario on a network of its own, of one validator, that has made its first block."""
 
     async def run() -> None:
-        plan = Plan(
-            *("Trial", engine, 4_711),
-            validators=validators,
-            rpc_nodes=1,
-            period_s=1,
-            light_keys=True,
-        )
-        init_network(folder, plan, token_bytes)
-        async with LocalNetwork(folder) as network:
+        async with LocalNetwork(founded(folder, engine, validators=1)) as network:
             await network.until_block(1, within_s=WITHIN_S)
             await scenario(network)
 
@@ -109,11 +144,62 @@ async def goes_on(running: LocalNetwork, blocks: int = 2, name: int | str = "rpc
     return await running.until_block(head + blocks, within_s=WITHIN_S, name=name)
 
 
-def test_all_validators_seal_and_the_status_says_so(tmp_path: Path, engine: str) -> None:
+async def hashes(running: LocalNetwork, blocks: dict[int, str]) -> dict[int, str]:
+    """These very blocks, as they are now."""
+    return {height: str((await block(running, height))["hash"]) for height in blocks}
+
+
+async def final_blocks(running: LocalNetwork) -> dict[int, str]:
+    """The newest blocks that cannot be replaced any more."""
+    newest = await running.head("rpc-01") - running.network.finality_depth
+    return await hashes(running, dict.fromkeys(range(max(newest - 20, 1), newest + 1), ""))
+
+
+async def stands(running: LocalNetwork, names: Iterable[int]) -> None:
+    """Wait until none of some validators makes a block any more."""
+    sockets = {str(name): running.endpoint(name) for name in names}
+    deadline_s, quiet = wall_seconds() + WITHIN_S, 0
+    before = (await heads_of(sockets)).of
+    while quiet < 5:
+        assert wall_seconds() < deadline_s, "they go on"
+        await asyncio.sleep(1)
+        now = (await heads_of(sockets)).of
+        quiet = quiet + 1 if now == before else 0
+        before = now
+
+
+async def seals(running: LocalNetwork, address: str, engine: str) -> None:
+    """Wait for a block of a validator's."""
+    head = await running.head("rpc-01")
+    for height in range(head, head + 60):
+        await running.until_block(height, within_s=WITHIN_S)
+        if sealer_of(await block(running, height), engine) == address:
+            return
+    pytest.fail(f"{address} seals none of 60 blocks")
+
+
+async def vote(running: LocalNetwork, voters: Iterable[int], address: str, *, add: bool) -> None:
+    """Vote, and wait until that is counted."""
+    network, first = running.network, running.endpoint(1)
+    for voter in voters:
+        await propose(network, running.endpoint(voter), address, add=add)
+    for _ in range(int(WITHIN_S)):
+        if (address in await current_validators(network, first)) == add:
+            return
+        await asyncio.sleep(1)
+    pytest.fail(f"the vote (add={add}) is not counted")
+
+
+def test_all_validators_seal_and_the_status_says_so(shared: SharedNetwork, engine: str) -> None:
     async def scenario(running: LocalNetwork) -> None:
-        head = await running.until_block(12, within_s=WITHIN_S)
-        sealers = {sealer_of(await block(running, height), engine) for height in range(1, head)}
-        assert sealers == {peer.address for peer in running.network.validators}
+        everybody, sealers = {peer.address for peer in running.network.validators}, set[str]()
+        head = await running.head("rpc-01")
+        for height in range(head, head + 60):
+            await running.until_block(height, within_s=WITHIN_S)
+            sealers.add(str(sealer_of(await block(running, height), engine)))
+            if sealers == everybody:
+                break
+        assert sealers == everybody
         found = await status(running)
         assert (found.sealing, found.needed, found.stopped) == (4, 3, False)
         assert found.margin_words == "two more failures stop the chain"
@@ -121,14 +207,12 @@ def test_all_validators_seal_and_the_status_says_so(tmp_path: Path, engine: str)
         assert all(node.used_bytes for node in found.nodes)
         assert "node-away" not in {alarm.name for alarm in found.alarms}
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
-def test_contracts_are_deployed_at_a_price_that_the_chain_takes(
-    tmp_path: Path, engine: str
-) -> None:
+def test_contracts_are_deployed_at_a_price_that_the_chain_takes(shared: SharedNetwork) -> None:
     async def scenario(running: LocalNetwork) -> None:
-        files = operator_files(tmp_path)
+        files = operator_files(running.folder)
         key = read_keystore(files.keystore, files.password.read_text().strip())
         url = running.rpc_url()
         async with http_rpc(url) as rpc:
@@ -139,11 +223,12 @@ def test_contracts_are_deployed_at_a_price_that_the_chain_takes(
         head = await block(running, await running.head("rpc-01"))
         assert int(head.get("baseFeePerGas", "0x0"), 16) < community.gas_price_wei // 1_000
 
-    live(tmp_path, engine, scenario, validators=1)
+    shared.live(scenario)
 
 
+@GETH_ALONE
 def test_no_server_opens_an_account_or_answers_what_is_the_operators(
-    tmp_path: Path, geth_alone: str
+    shared: SharedNetwork,
 ) -> None:
     def refused(url: str, method: str, *parameters: object) -> str:
         with pytest.raises(Refused) as caught:
@@ -177,7 +262,7 @@ def test_no_server_opens_an_account_or_answers_what_is_the_operators(
         for port in listening_ports(running.pid(1)):
             assert_closed_to_strangers(port, sealer)
 
-    live(tmp_path, geth_alone, scenario, validators=1)
+    shared.live(scenario)
 
 
 def listening_ports(pid: int) -> set[int]:
@@ -219,9 +304,9 @@ def assert_closed_to_strangers(port: int, sealer: str) -> None:
         return  # the port of its peers: no HTTP is spoken there
 
 
-def test_one_validator_dies_and_nothing_stops(tmp_path: Path, engine: str) -> None:
+def test_one_validator_dies_and_nothing_stops(shared: SharedNetwork) -> None:
     async def scenario(running: LocalNetwork) -> None:
-        await running.until_block(4, within_s=WITHIN_S)
+        await running.until_block(8, within_s=WITHIN_S)  # a young chain says nothing of silence
         await running.kill(2)
         await goes_on(running, 14)
         found = await status(running)
@@ -236,40 +321,38 @@ def test_one_validator_dies_and_nothing_stops(tmp_path: Path, engine: str) -> No
         await running.restart(2)
         await running.until_block(await running.head("rpc-01"), within_s=WITHIN_S, name=2)
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
 def test_without_a_quorum_nothing_moves_and_no_final_block_is_replaced(
-    tmp_path: Path, engine: str
+    shared: SharedNetwork,
 ) -> None:
     async def scenario(running: LocalNetwork) -> None:
-        before = await running.until_block(9, within_s=WITHIN_S)
-        depth = running.network.finality_depth
-        final = [await block(running, height) for height in range(1, before - depth + 1)]
+        await running.until_block(9, within_s=WITHIN_S)
+        final = await final_blocks(running)
         await running.kill(3)
         await running.kill(4)
-        await asyncio.sleep(8)
-        stood = await running.head("rpc-01")
         found = await status(running)
         for _ in range(int(WITHIN_S)):
             if found.stopped:
                 break
             await asyncio.sleep(1)
             found = await status(running)
-        assert await running.head("rpc-01") == stood
         assert "chain-stopped" in {alarm.name for alarm in found.alarms}
+        stood = await running.head("rpc-01")
+        await asyncio.sleep(3)
+        assert await running.head("rpc-01") == stood
         await running.restart(3)
         await running.restart(4)
         await running.recover()
         await running.until_block(stood + 2, within_s=WITHIN_S)
-        again = [await block(running, number) for number in range(1, before - depth + 1)]
-        assert [one["hash"] for one in again] == [one["hash"] for one in final]
+        assert await hashes(running, final) == final
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
 def test_a_validator_that_lost_its_disk_catches_up_and_seals_again(
-    tmp_path: Path, engine: str
+    shared: SharedNetwork, engine: str
 ) -> None:
     async def scenario(running: LocalNetwork) -> None:
         await running.until_block(6, within_s=WITHIN_S)
@@ -277,53 +360,67 @@ def test_a_validator_that_lost_its_disk_catches_up_and_seals_again(
         await running.restart(3)
         head = await goes_on(running)
         await running.until_block(head, within_s=WITHIN_S, name=3)
-        own = running.network.peer(3).address
-        for height in range(head, head + 60):
-            await running.until_block(height, within_s=WITHIN_S)
-            if sealer_of(await block(running, height), engine) == own:
-                return
-        pytest.fail("it never sealed again")
+        await seals(running, running.network.peer(3).address, engine)
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
-def test_when_all_die_at_once_no_state_is_forgotten(tmp_path: Path, engine: str) -> None:
+def test_when_all_die_at_once_no_state_is_forgotten(shared: SharedNetwork) -> None:
     async def scenario(running: LocalNetwork) -> None:
         before = await running.until_block(8, within_s=WITHIN_S)
-        depth = running.network.finality_depth
-        known = [await block(running, height) for height in range(1, before - depth + 1)]
+        final = await final_blocks(running)
         for peer in running.network.peers:
             await running.kill(peer.name)
         for peer in running.network.peers:
             await running.restart(peer.name)
         await running.until_block(before + 2, within_s=WITHIN_S)
-        again = [await block(running, number) for number in range(1, before - depth + 1)]
-        assert [one["hash"] for one in again] == [one["hash"] for one in known]
+        assert await hashes(running, final) == final
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
-def test_a_validator_is_voted_out_and_in_again(tmp_path: Path, engine: str) -> None:
+def test_a_validator_is_voted_out_and_in_again(shared: SharedNetwork) -> None:
     async def scenario(running: LocalNetwork) -> None:
-        network = running.network
-        fourth = network.peer(4).address
+        fourth = running.network.peer(4).address
         for add in (False, True):
-            for voter in (1, 2, 3):
-                await propose(network, running.endpoint(voter), fourth, add=add)
-            for _ in range(int(WITHIN_S)):
-                if (fourth in await current_validators(network, running.endpoint(1))) == add:
-                    break
-                await asyncio.sleep(1)
-            else:
-                pytest.fail(f"the vote (add={add}) is not counted")
+            await vote(running, (1, 2, 3), fourth, add=add)
             await goes_on(running)
 
-    live(tmp_path, engine, scenario)
+    shared.live(scenario)
 
 
-def test_sealers_on_two_branches_are_brought_back_to_one(tmp_path: Path, geth_alone: str) -> None:
+@GETH_ALONE
+def test_halves_that_went_on_without_each_other_become_one_chain_again(
+    shared: SharedNetwork,
+) -> None:
+    """Each half makes the two blocks that it can; then they meet, and may wait for each other."""
+
     async def scenario(running: LocalNetwork) -> None:
-        await running.until_block(4, within_s=WITHIN_S)
+        await running.until_block(9, within_s=WITHIN_S)
+        final = await final_blocks(running)
+        halves = ((1, 2), (3, 4))
+        for here, there in (halves, halves[::-1]):
+            for name in there:
+                await running.kill(name)
+            for name in here:
+                if not running.runs(name):
+                    await running.restart(name)
+            await stands(running, here)
+        heads = await heads_of({str(name): running.endpoint(name) for name in halves[1]})
+        for name in halves[0]:
+            await running.restart(name)
+        for peer in running.network.peers:
+            await running.until_block(heads.highest + 3, within_s=WITHIN_S, name=peer.name)
+        assert await hashes(running, final) == final
+
+    shared.live(scenario)
+
+
+@GETH_ALONE
+def test_sealers_on_two_branches_are_taken_back_to_where_they_parted(
+    shared: SharedNetwork,
+) -> None:
+    async def scenario(running: LocalNetwork) -> None:
         network = running.network
         await running.kill("rpc-01")
         # Cut off from all others, the two sealers whose turn it may be make a block each, and wait.
@@ -334,25 +431,41 @@ def test_sealers_on_two_branches_are_brought_back_to_one(tmp_path: Path, geth_al
                     await ask(running.endpoint(name), "admin_removePeer", peer["enode"])
                 for known in network.peers:
                     await ask(running.endpoint(name), "admin_removePeer", known.enode)
-        await asyncio.sleep(4)
+        deadline_s = wall_seconds() + WITHIN_S
+        while len({head.hash for head in (await heads_of(sockets)).of.values()}) < 2:
+            assert wall_seconds() < deadline_s, "they stay on one branch"
+            await asyncio.sleep(0.5)
+        await stands(running, range(1, 5))
         heads = await heads_of(sockets)
-        assert len({head.hash for head in heads.of.values()}) > 1
-        common_before = [await block(running, height, 1) for height in (1, 2)]
+        lowest = min(head.number for head in heads.of.values())
+        before = [await block(running, height, 1) for height in range(1, lowest - 2)]
         assert await free_sealers(network, sockets)
-        after = await heads_of(sockets)
-        best = heads.best()
-        assert best is not None
-        for name, head in after.of.items():
-            was = heads.of[name]
-            assert head.number <= max(was.number, best.number)
-            if was.number == best.number and was.hash != best.hash:
-                assert head.number < was.number, name
-        assert [await block(running, height, 1) for height in (1, 2)] == common_before
+        for name, socket in sockets.items():
+            assert await running.head(name) <= heads.of[name].number
+            assert await ask(socket, "eth_mining") is True
+        assert [await block(running, height, 1) for height in range(1, lowest - 2)] == before
+        for name in sockets:
+            await running.restart(name)  # and meets the others again
 
-    live(tmp_path, geth_alone, scenario)
+    shared.live(scenario)
 
 
-def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, geth_alone: str) -> None:
+def test_a_machine_that_came_later_is_voted_in_and_seals(tmp_path: Path, engine: str) -> None:
+    folder = founded(tmp_path, engine, validators=1)
+    newcomer, _ = make_validator(folder, 2, "127.0.0.1", token_bytes, light=True)
+
+    async def run() -> None:
+        async with LocalNetwork(folder) as running:
+            await running.until_block(3, within_s=WITHIN_S)
+            await running.until_block(3, within_s=WITHIN_S, name=newcomer.name)
+            await vote(running, (1,), newcomer.address, add=True)
+            await seals(running, newcomer.address, engine)
+
+    asyncio.run(run())
+
+
+@GETH_ALONE
+def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, engine: str) -> None:
     known: list[dict[str, Any]] = []
 
     async def before(running: LocalNetwork) -> None:
@@ -360,7 +473,7 @@ def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, geth_alon
         count = await export_blocks(running.endpoint("rpc-01"), tmp_path / "blocks.rlp")
         known.extend([await block(running, height) for height in range(1, count + 1)])
 
-    live(tmp_path / "old", geth_alone, before, validators=1)
+    live(tmp_path / "old", engine, before)
     archive = tmp_path / "backup.tar.gz"
     back_up_network(tmp_path / "old", archive, tmp_path / "blocks.rlp")
 
@@ -376,13 +489,13 @@ def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, geth_alon
     asyncio.run(after())
 
 
-def test_a_network_that_runs_is_not_started_twice(tmp_path: Path, engine: str) -> None:
+def test_a_network_that_runs_is_not_started_twice(shared: SharedNetwork) -> None:
     async def scenario(running: LocalNetwork) -> None:
         with pytest.raises(ConfigurationError, match="runs already"):
             await LocalNetwork(running.folder).start()
         assert all(running.runs(peer.name) for peer in running.network.peers)
 
-    live(tmp_path, engine, scenario, validators=1)
+    shared.live(scenario)
 
 
 def test_a_node_that_cannot_start_is_named_with_its_log(tmp_path: Path, engine: str) -> None:

@@ -1,15 +1,19 @@
 """Freeing Clique's sealers when they wait for each other.
 
-Two blocks of the same height can weigh the same in total, each seen first by half of the sealers.
-If on both branches everybody who may seal next is on the other one, nobody seals any more: a known
-fault of Clique, most likely with an even number of sealers. The cure is that all follow one branch:
-the lighter ones, by a rule that everybody computes alike, step back to the last common block and
-take the other branch from their peers.
+Two branches can weigh the same in total, each seen first by some of the sealers: one block made in
+its sealer's turn weighs as much as two that were not. If on both branches everybody who may seal
+next is on the other one, nobody seals any more: a known fault of Clique, most likely after several
+sealers were started one after the other.
+
+The cure is that all begin anew from their last common block: they pause, step back, and go on
+together. If only those of one branch stepped back, they would seal that very branch again before
+they heard of the other: peers tell each other of a block once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +33,10 @@ Endpoints = Mapping[str, Path | str]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A node's newest block: its number, its hash, and the weight of all blocks up to it."""
+    """A node's newest block: its number and its hash."""
 
     number: int
     hash: str
-    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,10 @@ class Heads:
         """The height of each."""
         return {name: head.number for name, head in self.of.items()}
 
-    def best(self) -> Head | None:
-        """The branch that all should follow: the heaviest; of equal ones the one with fewer blocks,
-        whose sealers kept to their turn; of those the smallest hash (EIP-3436)."""
-        return min(
-            self.of.values(),
-            key=lambda head: (-head.weight, head.number, int(head.hash, 16)),
-            default=None,
-        )
+    @property
+    def highest(self) -> int:
+        """The height of the highest; -1 when nobody answered."""
+        return max((head.number for head in self.of.values()), default=-1)
 
 
 async def heads_of(endpoints: Endpoints) -> Heads:
@@ -63,53 +62,69 @@ async def heads_of(endpoints: Endpoints) -> Heads:
 
 
 async def free_sealers(network: Network, endpoints: Endpoints) -> bool:
-    """Bring validators that follow different branches back to one; whether any had to step back.
+    """Have validators that follow different branches begin anew from their last common block;
+    whether they had to.
 
-    Raises nothing for a node that is away. A node is never taken back beyond the blocks that may
-    still change: such a quarrel needs a person.
+    Raises nothing for a node that is away. No node is taken back beyond the blocks that may still
+    change: such a quarrel needs a person. One that was told to pause and never to go on, because
+    whoever told it died in between, goes on now.
     """
     heads = await heads_of(endpoints)
-    best = heads.best()
-    if best is None:
+    asked = {name: endpoints[name] for name in heads.of}
+    back_to = await _quarrel(asked, heads)
+    if back_to is None or heads.highest - back_to >= network.finality_depth:
+        await _told(asked, "miner_start")
         return False
-    home = next(name for name, head in heads.of.items() if head == best)
-    stepped = False
+    ahead = {name: asked[name] for name, head in heads.of.items() if head.number > back_to}
+    try:
+        await _told(asked, "miner_stop")
+        await _told(ahead, "debug_setHead", hex(back_to))
+    finally:
+        await _told(asked, "miner_start")
+    return True
+
+
+async def _quarrel(endpoints: Endpoints, heads: Heads) -> int | None:
+    """The last block that the ends of different branches have in common; None where all follow one
+    branch, though some may be behind on it, and where none is within reach."""
+    ends = {}
     for name, head in heads.of.items():
-        if head.hash == best.hash:
-            continue
-        common = await _common(endpoints[home], endpoints[name], min(head.number, best.number))
-        if common is None or head.number - common >= network.finality_depth:
-            continue
-        if common == head.number:
-            continue  # behind on the same branch: its peers bring it up to date
-        try:
-            await ask(endpoints[name], "debug_setHead", hex(common))
-        except (ChainUnreachable, Refused):
-            continue
-        stepped = True
-    return stepped
+        further = [endpoints[other] for other in heads.of if heads.of[other].number > head.number]
+        known = await asyncio.gather(*(_hash_at(one, head.number) for one in further))
+        if head.hash not in known:
+            ends[name] = head
+    if len({head.hash for head in ends.values()}) < 2:
+        return None
+    lowest = min(head.number for head in ends.values())
+    for height in range(lowest, max(lowest - MAX_BACK, -1), -1):
+        blocks = await asyncio.gather(*(_hash_at(endpoints[name], height) for name in ends))
+        if all(blocks) and len(set(blocks)) == 1:
+            return height
+    return None
+
+
+async def _told(endpoints: Endpoints, method: str, *parameters: object) -> None:
+    """Tell all at a time; who is away does not hear it."""
+
+    async def tell(endpoint: Path | str) -> None:
+        with contextlib.suppress(ChainUnreachable, Refused):
+            await ask(endpoint, method, *parameters)
+
+    await asyncio.gather(*(tell(endpoint) for endpoint in endpoints.values()))
 
 
 async def _head(endpoint: Path | str) -> Head | None:
     try:
         block = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
-        return Head(
-            number(block["number"]), str(block["hash"]), number(block.get("totalDifficulty", 0))
-        )
+        return Head(number(block["number"]), str(block["hash"]))
     except (ChainUnreachable, Refused, KeyError, TypeError):
         return None
 
 
-async def _common(one: Path | str, other: Path | str, from_height: int) -> int | None:
-    """The newest block that both have."""
-    for height in range(from_height, max(from_height - MAX_BACK, -1), -1):
-        try:
-            blocks: list[Any] = [
-                await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
-                for endpoint in (one, other)
-            ]
-        except (ChainUnreachable, Refused):
-            return None
-        if all(blocks) and blocks[0]["hash"] == blocks[1]["hash"]:
-            return height
-    return None
+async def _hash_at(endpoint: Path | str, height: int) -> str:
+    """A block's hash; empty where it is not known."""
+    try:
+        block: Any = await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+    except (ChainUnreachable, Refused):
+        return ""
+    return "" if block is None else str(block["hash"])
