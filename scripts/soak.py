@@ -1,8 +1,9 @@
 """The real daemon on a standard Linky stream of 1 Hz, in real time: what it costs this machine.
 
 Bars: RSS at most 100 MB, at most 60 CPU seconds a day, no file descriptor more at the end than half
-way (the first backup leaves one, which the next one takes again), at most 2 MB a day written.
-Start-up is told apart from the steady state.
+way (the first backup leaves one, which the next one takes again). Start-up is told apart from the
+steady state. What is written is told without a bar: an hour holds a day's backup. The bar on raw
+readings is held by ``scripts/campaign sdcard``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ EVERY_S = 10
 
 RSS_BAR_KB = 100_000
 CPU_BAR_S_PER_DAY = 60
-WRITTEN_BAR_BYTES_PER_DAY = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,10 @@ def figures(readings: list[Reading], ready_s: float, stop_s: float, code: int) -
     middle = readings[len(readings) // 2]
     most_rss_kb = max(reading.rss_kb for reading in readings)
     cpu_s_per_day = (last.cpu_s - first.cpu_s) / days
-    written_per_day = (last.written_bytes - first.written_bytes) / days
     within = {
         "rss": most_rss_kb <= RSS_BAR_KB,
         "cpu": cpu_s_per_day <= CPU_BAR_S_PER_DAY,
         "descriptors": last.descriptors <= middle.descriptors,
-        "written": written_per_day <= WRITTEN_BAR_BYTES_PER_DAY,
         "exit": code == 0,
     }
     return {
@@ -104,7 +102,7 @@ def figures(readings: list[Reading], ready_s: float, stop_s: float, code: int) -
         "rss_kb": most_rss_kb,
         "rss_growth_kb_second_half": last.rss_kb - middle.rss_kb,
         "descriptors": [first.descriptors, middle.descriptors, last.descriptors],
-        "written_bytes_per_day": round(written_per_day),
+        "written_bytes": last.written_bytes - first.written_bytes,
         "within_bars": within,
     }
 

@@ -2,7 +2,8 @@
 
 ``python -m tests.support.card_wear FOLDER`` prints it, with and without the raw samples of a meter
 that speaks every second. Counted by the kernel for this process: what it wrote, and how much of the
-card's pages that made dirty (0 where the folder is in memory).
+card's pages that made dirty (0 where the folder is in memory). Exit code 7 when the raw samples of
+a day are more than 2 MB.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SLOT_S: Final = 900
 FIRST: Final = 1_622_304
 DAYS: Final = 3
 """From the making of the file to its closing, when all of the log was copied into it."""
+
+RAW_BAR_BYTES: Final = 2_000_000
 
 KEEP_DAYS: Final = 1
 PATTERNS: Final = 8
@@ -125,21 +128,24 @@ def _so_far() -> Wear:
     return Wear(int(counts["wchar"]), int(counts["write_bytes"]))
 
 
-def main() -> None:
+def main() -> int:
     """One JSON document: bytes of a day for each meter, and how much of them is raw samples."""
     folder = Path(sys.argv[1])
     without = day_of_wear(folder / "none.sqlite", None)
     told = {"none": asdict(without)}
+    worst = 0
     for samples in (home, noise):
         total = day_of_wear(folder / f"{samples.__name__}.sqlite", samples)
         raw = total - without
+        worst = max(worst, raw.written, raw.dirtied)
         told[samples.__name__] = asdict(total) | {
             "raw_written": raw.written,
             "raw_dirtied": raw.dirtied,
         }
     json.dump(told, sys.stdout, indent=2)
     sys.stdout.write("\n")
+    return 0 if worst <= RAW_BAR_BYTES else 7
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

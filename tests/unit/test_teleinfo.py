@@ -367,3 +367,29 @@ def test_a_stream_without_sense_is_not_kept() -> None:
     assert most <= MAX_FRAME_BYTES < 65_536
     codec.feed(STX + noise)
     assert codec.buffered_bytes <= MAX_FRAME_BYTES
+
+
+@given(seed=st.integers(0, 2**32), mode=st.sampled_from((TicMode.STANDARD, TicMode.HISTORIC)))
+def test_what_a_frame_says_does_not_depend_on_the_frame_before(seed: int, mode: TicMode) -> None:
+    """Groups that stand as before are not parsed again: a frame must read as it would alone."""
+    random = Random(seed)
+    meter: StandardMeter = PRODUCER
+    whole: list[bytes] = []
+    for _ in range(12):
+        meter = meter.used(random.randrange(3), random.randrange(3), 1)
+        frame = bytearray(BASE.frame() if random.random() < 0.2 else meter.frame())
+        for _ in range(random.randrange(3)):
+            at = random.randrange(1, len(frame) - 1)
+            change = random.randrange(3)
+            if change == 0:
+                frame[at] = random.randrange(0x20, 0x60)
+            elif change == 1:
+                del frame[at]
+            else:
+                frame.insert(at, frame[at])
+        if STX[0] not in frame[1:] and ETX[0] not in frame[:-1]:
+            whole.append(bytes(frame))
+    stream = TeleinfoCodec(mode)
+    assert [stream.feed(frame) for frame in whole] == [
+        TeleinfoCodec(mode).feed(frame) for frame in whole
+    ]
