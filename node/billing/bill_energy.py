@@ -9,23 +9,31 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from itertools import chain, pairwise
-from typing import Final
 from zoneinfo import ZoneInfo
 
-from node.billing.allocation import Allocation, Key, allocate
+from node.billing.allocation import Allocation, Key, allocate, reallocate
+from node.billing.bill_curves import member_steps
 from node.billing.bills import Day, EnergySums
 from node.billing.curve_files import CurveTable
 from node.billing.operation import Consumer, Fee, Operation, Price, Producer, Supply
 from node.billing.perimeter import midnight_s
-from node.billing.series import MISSING
 from node.billing.tariffs import BASE, FOUR_CLASSES, TariffTables
 from node.billing.time_of_use import Calendar, Period
 from node.errors import ConfigurationError, Refused
-from node.slots import iso_utc
 
-__all__ = ["BilledEnergy", "Label", "Span", "billed_energy", "calendar_of", "spans"]
-
-_MOST_NAMED: Final = 5
+__all__ = [
+    "BilledEnergy",
+    "Frame",
+    "Label",
+    "Reopened",
+    "Span",
+    "billed_energy",
+    "calendar_of",
+    "energy_of",
+    "frame_of",
+    "reopened",
+    "spans",
+]
 
 Span = tuple[date, date]
 """Local days ``[first, until)`` in which no tariff, price or membership changes."""
@@ -40,19 +48,58 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class BilledEnergy:
-    """An allocation with its sums. ``labels`` names the groups; ``measured`` are each point's Wh by
-    group, open steps left out; consumers and producers in the order of the allocation."""
+class Frame:
+    """What of a period is known before any key: its members' curves, and the group of each step.
+    ``labels`` names the groups. Who joins after the period is no part of it: ``later_producers``
+    and ``later_consumers``, whose curves are 0 here."""
 
     period: Period
     step_s: int
     first_s: int
     spans: tuple[Span, ...]
     labels: tuple[Label, ...]
+    groups: Sequence[int]
+    production: Mapping[str, array[int]]
+    consumption: Mapping[str, array[int]]
+    later_producers: frozenset[str]
+    later_consumers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class BilledEnergy:
+    """An allocation with its sums. ``measured`` are each point's Wh by group, open steps left out;
+    consumers and producers in the order of the allocation."""
+
+    frame: Frame
     allocation: Allocation
     consumed: Mapping[str, list[int]]
     produced: Mapping[str, list[int]]
     day_runs: tuple[tuple[date, tuple[tuple[int, int], ...]], ...]
+
+    @property
+    def period(self) -> Period:
+        """The days that are billed."""
+        return self.frame.period
+
+    @property
+    def step_s(self) -> int:
+        """Seconds of a step."""
+        return self.frame.step_s
+
+    @property
+    def first_s(self) -> int:
+        """Where the first step begins."""
+        return self.frame.first_s
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The parts of the period in which nothing changes that bills depend on."""
+        return self.frame.spans
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What each group of steps is."""
+        return self.frame.labels
 
     def shared(self, producer: int, consumer: int) -> list[int]:
         """Wh from one to the other by group, both by their place."""
@@ -83,13 +130,16 @@ class BilledEnergy:
         """Over all curves and what was made of them, independent of the machine."""
         digest = sha256(f"{self.period} {self.step_s} {self.first_s}".encode())
         allocation = self.allocation
-        for table in (
-            allocation.production,
-            allocation.consumption,
-            allocation.given,
-            allocation.allocated,
+        makers, users = self.frame.later_producers, self.frame.later_consumers
+        for table, later in (
+            (allocation.production, makers),
+            (allocation.consumption, users),
+            (allocation.given, makers),
+            (allocation.allocated, users),
         ):
             for point, curve in table.items():
+                if point in later:
+                    continue
                 digest.update(f"\n{point} {len(curve)} ".encode())
                 digest.update(_little_endian(curve))
         return digest.hexdigest()
@@ -161,7 +211,19 @@ def billed_energy(
     consumption: CurveTable,
     period: Period,
 ) -> BilledEnergy:
-    """Allocate a period by a key, and sum up by span and class.
+    """Allocate a period by a key, and sum up by span and class. Raises as ``frame_of`` does."""
+    frame = frame_of(operation, tables, production, consumption, period)
+    return energy_of(frame, allocate(key, frame.production, frame.consumption, groups=frame.groups))
+
+
+def frame_of(
+    operation: Operation,
+    tables: TariffTables,
+    production: CurveTable,
+    consumption: CurveTable,
+    period: Period,
+) -> Frame:
+    """The members' curves of a period, and how its steps are grouped.
 
     A member's energy outside its membership is no part of the operation. Raises Refused for a
     member without a curve, ConfigurationError for a curve that is no member's, or of other steps.
@@ -174,87 +236,62 @@ def billed_energy(
         )
     first_s = period.start_s + -period.start_s % step_s
     steps = range(first_s, period.end_s, step_s)
-    produced = _curves(production, operation.producers, steps, period)
-    consumed = _curves(consumption, operation.consumers, steps, period)
+    produced = member_steps(production, operation.producers, steps, period)
+    consumed = member_steps(consumption, operation.consumers, steps, period)
     cut = spans(operation, tables, period)
-    calendars = sorted({calendar_of(one, tables) for one in operation.consumers.values()})
+    here = [one for one in operation.consumers.values() if one.first < period.until]
+    calendars = sorted({calendar_of(one, tables) for one in here})
     groups, labels = _groups(steps, cut, calendars, operation.zone)
-    allocation = allocate(key, produced, consumed, groups=groups)
-    runs = list(_runs(groups, allocation.open_steps))
-    return BilledEnergy(
+    return Frame(
         period=period,
         step_s=step_s,
         first_s=first_s,
         spans=cut,
         labels=labels,
-        allocation=allocation,
-        consumed={p: _summed(curve, runs, len(labels)) for p, curve in consumed.items()},
-        produced={p: _summed(curve, runs, len(labels)) for p, curve in produced.items()},
-        day_runs=tuple(_day_runs(period, steps, allocation.open_steps)),
+        groups=groups,
+        production={point: produced[point] for point in sorted(produced)},
+        consumption={point: consumed[point] for point in sorted(consumed)},
+        later_producers=_later(operation.producers, period),
+        later_consumers=_later(operation.consumers, period),
     )
 
 
-def _curves(
-    table: CurveTable,
-    members: Mapping[str, Consumer] | Mapping[str, Producer],
-    steps: range,
-    period: Period,
-) -> dict[str, array[int]]:
-    """Members' curves over the steps: MISSING where the table has nothing, 0 outside membership."""
-    strangers = sorted(set(table.points) - set(members))
-    if strangers:
-        raise ConfigurationError(
-            f"{_named(strangers)}: curves of points that are no members in this role",
-            next_step="name them in the operation's file, or leave their curves out",
-        )
-    found: dict[str, array[int]] = {}
-    lost: list[str] = []
-    for point, member in members.items():
-        inside = _inside(member, steps, period)
-        if point not in table.points:
-            if inside:
-                lost.append(point)
-                continue
-            found[point] = array("q", (0,)) * len(steps)
-            continue
-        curve = _cut(table, point, steps)
-        for step in (*range(inside.start), *range(inside.stop, len(steps))):
-            curve[step] = 0
-        found[point] = curve
-    if lost:
-        raise Refused(
-            f"{_named(lost)}: members without a curve",
-            reason="no_curve",
-            next_step="import their curves, or end their membership",
-        )
-    return found
+def _later(
+    members: Mapping[str, Consumer] | Mapping[str, Producer], period: Period
+) -> frozenset[str]:
+    return frozenset(one.point for one in members.values() if one.first >= period.until)
 
 
-def _named(points: Sequence[str]) -> str:
-    more = f" and {len(points) - _MOST_NAMED} more" if len(points) > _MOST_NAMED else ""
-    return ", ".join(points[:_MOST_NAMED]) + more
-
-
-def _inside(member: Consumer | Producer, steps: range, period: Period) -> range:
-    """The places of the steps that begin within a membership."""
-    start, stop = (
-        -(
-            (steps.start - midnight_s(min(max(day, period.first), period.until), period.zone))
-            // steps.step
-        )
-        for day in (member.first, member.until)
+def energy_of(frame: Frame, allocation: Allocation) -> BilledEnergy:
+    """What bills are made from: the allocation of a period's curves, summed up by group."""
+    steps = range(frame.first_s, frame.period.end_s, frame.step_s)
+    runs = list(_runs(frame.groups, allocation.open_steps))
+    return BilledEnergy(
+        frame,
+        allocation,
+        consumed={p: _summed(c, runs, len(frame.labels)) for p, c in frame.consumption.items()},
+        produced={p: _summed(c, runs, len(frame.labels)) for p, c in frame.production.items()},
+        day_runs=tuple(_day_runs(frame.period, steps, allocation.open_steps)),
     )
-    return range(max(start, 0), max(min(stop, len(steps)), start, 0))
 
 
-def _cut(table: CurveTable, point: str, steps: range) -> array[int]:
-    if (steps.start - table.start_s) % table.step_s:
-        raise ConfigurationError(f"the curves' steps do not begin at {iso_utc(steps.start)}")
-    curve = table.points[point]
-    offset = (steps.start - table.start_s) // table.step_s
-    before = array("q", (MISSING,)) * min(max(-offset, 0), len(steps))
-    kept = curve[max(offset, 0) : max(offset + len(steps), 0)]
-    return before + kept + array("q", (MISSING,)) * (len(steps) - len(before) - len(kept))
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A period's energy after some values were corrected, and the places of the steps that were
+    allocated again; the others are as they were."""
+
+    energy: BilledEnergy
+    steps: tuple[int, ...]
+
+
+def reopened(before: BilledEnergy, frame: Frame) -> Reopened:
+    """Allocate the touched steps of a period again, and no others, under the key of before.
+
+    ``frame`` has the corrected curves; its points, steps and groups are those of before. Raises
+    ConfigurationError if more Wh were stated for a step than are measured now.
+    """
+    again = reallocate(before.allocation, frame.production, frame.consumption, groups=frame.groups)
+    return Reopened(energy_of(frame, again.allocation), again.steps)
 
 
 def _groups(

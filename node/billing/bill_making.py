@@ -30,7 +30,7 @@ from node.billing.time_of_use import Period
 from node.errors import Refused
 from node.slots import iso_utc
 
-__all__ = ["bill_energy", "bill_period", "revised"]
+__all__ = ["bill_energy", "bill_period", "refuse_virtual", "revised"]
 
 
 def bill_period(
@@ -48,21 +48,28 @@ def bill_period(
     Steps in which a curve has a gap are refused too, or, ``provisional``, left out and counted.
     Raises Refused with its reason, ConfigurationError for curves that do not fit the operation.
     """
+    refuse_virtual(key)
+    tables = tariffs.accepting(operation.accepted)
+    energy = billed_energy(operation, tables, key, production, consumption, period)
+    return bill_energy(operation, tables, energy, provisional=provisional)
+
+
+def refuse_virtual(key: Key) -> None:
+    """Raise Refused for Italy's key. It delivers nothing; and what it shares is the smaller sum of
+    an hour, not of a step, so that no step of it could be opened again alone."""
     if key.name == "virtual":
         raise Refused(
             "the key virtual delivers nothing, so there is no local energy to bill",
             reason="virtual_key",
             next_step="share the incentive instead: node.billing.virtual",
         )
-    tables = tariffs.accepting(operation.accepted)
-    energy = billed_energy(operation, tables, key, production, consumption, period)
-    return bill_energy(operation, tables, energy, provisional=provisional)
 
 
 def bill_energy(
     operation: Operation, tables: TariffTables, energy: BilledEnergy, *, provisional: bool = False
 ) -> PeriodBills:
-    """Bill what was allocated. ``tables`` accept what the operation accepts."""
+    """Bill what was allocated. ``tables`` accept what the operation accepts. Who joins after the
+    period gets no bill; who left before it gets one, for there may be notes to stand on it."""
     open_steps = energy.allocation.open_steps
     if open_steps and not provisional:
         raise Refused(
@@ -75,34 +82,41 @@ def bill_energy(
         rules=operation.rules,
         period=energy.period,
         key=energy.allocation.key.name,
-        tariffs=tables.digest,
+        tariffs=tables.digest_of(energy.period.first, energy.period.until),
         inputs=energy.digest(),
         open_steps=len(open_steps),
     )
+    until = energy.period.until
+    members = [
+        (place, consumer)
+        for place, consumer in enumerate(operation.consumers.values())
+        if consumer.first < until
+    ]
     local = {
         consumer.point: list(_local_lines(operation, tables, energy, place, consumer))
-        for place, consumer in enumerate(operation.consumers.values())
+        for place, consumer in members
     }
-    consumers = tuple(
-        _consumer_bill(operation, stamp, energy, consumer, local[consumer.point])
-        for consumer in operation.consumers.values()
-    )
-    sold: dict[str, list[Line]] = {point: [] for point in operation.producers}
+    sold: dict[str, list[Line]] = {
+        producer.point: [] for producer in operation.producers.values() if producer.first < until
+    }
     for lines in local.values():
         for line in lines:
             if line.seller != COMMUNITY:
                 sold[line.seller].append(line)
     made = PeriodBills(
         stamp,
-        consumers,
+        tuple(
+            _consumer_bill(operation, stamp, energy, consumer, local[consumer.point])
+            for _, consumer in members
+        ),
         tuple(
             _shadow(operation, tables, stamp, energy, place, consumer)
-            for place, consumer in enumerate(operation.consumers.values())
+            for place, consumer in members
             if consumer.turpe is not None
         ),
         tuple(
-            _statement(operation, stamp, energy, producer, sold[producer.point])
-            for producer in operation.producers.values()
+            _statement(operation, stamp, energy, operation.producers[point], lines)
+            for point, lines in sold.items()
         ),
     )
     assert made.balance_cents() == 0, made.balance_cents()
@@ -297,10 +311,13 @@ def _remarks(stamp: Stamp, lines: Iterable[Line], more: Iterable[Remark]) -> tup
 
 
 def revised(bills: PeriodBills, revision: int) -> PeriodBills:
-    """The same bills as a later revision, which their numbers say."""
+    """The same bills as a revision, which their numbers say. One after the first is told to be
+    settled by correction lines of a later bill, not by paying the month again."""
     stamp = replace(bills.stamp, revision=revision)
-    consumers, shadows, producers = (
-        tuple(replace(bill, stamp=stamp) for bill in group)
-        for group in (bills.consumers, bills.shadows, bills.producers)
+    more = (Remark.REVISION,) if revision > 1 else ()
+    consumers, producers = (
+        tuple(replace(bill, stamp=stamp, remarks=(*more, *bill.remarks)) for bill in group)
+        for group in (bills.consumers, bills.producers)
     )
+    shadows = tuple(replace(bill, stamp=stamp) for bill in bills.shadows)
     return PeriodBills(stamp, consumers, shadows, producers)

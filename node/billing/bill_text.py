@@ -150,6 +150,13 @@ REMARKS: Final = {
         "Les heures creuses commencent ou finissent dans un pas de la courbe : un pas compte en "
         "entier, dans la classe de son début.",
     ),
+    Remark.REVISION: say(
+        "A later revision: the month as it is known now. Do not pay it again: what changed since "
+        "the revision before comes as correction lines on a later bill.",
+        "Révision ultérieure : le mois tel qu'il est connu maintenant. Ne pas la payer à nouveau : "
+        "ce qui a changé depuis la révision précédente vient en lignes de correction sur une "
+        "facture ultérieure.",
+    ),
 }
 
 _CLASSES: Final = {

@@ -106,6 +106,7 @@ class Remark(StrEnum):
     DOUBTFUL = "doubtful"
     ACCISE_EXEMPT = "accise_exempt"
     OFF_PEAK_INSIDE_STEP = "off_peak_inside_step"
+    REVISION = "revision"
 
 
 def cents(units: int, divisor: int = 1) -> int:

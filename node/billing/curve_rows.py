@@ -51,6 +51,10 @@ class CurveStorage(Protocol):
         """The number of the import of this very file."""
         ...
 
+    def imports(self) -> Sequence[Row]:
+        """All imports: (number, file, digest, format, published, imported, ...)."""
+        ...
+
     def add_findings(self, number: int, rows: Iterable[Row]) -> None:
         """Keep findings."""
         ...

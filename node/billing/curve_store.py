@@ -43,7 +43,7 @@ from node.billing.series import (
     touched_steps,
 )
 
-__all__ = ["MAX_RUNS", "CurveStorage", "CurveStore", "SeriesSummary", "StoredImport"]
+__all__ = ["MAX_RUNS", "CurveStorage", "CurveStore", "Said", "SeriesSummary", "StoredImport"]
 
 
 MAX_RUNS: Final = 100_000
@@ -89,6 +89,16 @@ class SeriesSummary:
     to_s: int
     days: int
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Who said last what is kept of a step: a file, as of when the operator wrote it (or, where it
+    does not say, it was imported), and whether it marked the value as corrected."""
+
+    file: str
+    at_s: int
+    is_corrected: bool
 
 
 class CurveStore:
@@ -164,6 +174,30 @@ class CurveStore:
         first_day = from_s - from_s % DAY_S
         whole_days = self.curve(point_id, direction, first_day, to_s, as_of=as_of)
         return array("q") if whole_days is None else whole_days.energy_wh_between(from_s, to_s)
+
+    def said(self, point_id: str, direction: Direction, from_s: int, to_s: int) -> Said | None:
+        """Who said last what is kept of ``[from_s, to_s)``, within one UTC day: a file that only
+        repeats what is kept says nothing. None if nothing is kept."""
+        key, day_s = (point_id, str(direction)), from_s - from_s % DAY_S
+        newest: Curve | None = None
+        said_in: int | None = None
+        as_of: int | None = None
+        while rows := self._storage.days(key, day_s, to_s, as_of):
+            cell = joined(point_id, direction, rows).window(from_s, to_s)
+            if newest is None:
+                newest = cell
+            if (cell.watt_minutes, cell.quality) != (newest.watt_minutes, newest.quality):
+                break
+            said_in = rows[0][1]
+            as_of = said_in - 1
+        if newest is None or said_in is None or not any(newest.quality):
+            return None
+        (row,) = (row for row in self._storage.imports() if row[0] == said_in)
+        return Said(
+            file=row[1],
+            at_s=row[5] if row[4] is None else row[4],
+            is_corrected=all(code == StepQuality.CORRECTED for code in newest.quality),
+        )
 
     def series(self) -> list[SeriesSummary]:
         """Every series that is kept."""

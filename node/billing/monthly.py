@@ -2,8 +2,9 @@
 
 An operator's curves come daily and are corrected later, so a month is due a day after its end, and
 looked at again for as long as corrections count. The archive knows what was billed from which
-curves: the same curves make nothing new; others make a further revision, whose notes say what
-changed. Nothing that was sent is ever rewritten.
+curves, under which key and rules: the same curves make nothing new; others make a further revision,
+in which only the touched steps are allocated again, under the key of that time, and whose notes say
+what changed. A ruling is a correction like any other. Nothing that was sent is ever rewritten.
 
 The names of the stages are those of the customer's sequence: consumers and producers, operator,
 data tool, scheduler and job exchange ten messages.
@@ -21,6 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from node.billing.allocation import Key, allocate
+from node.billing.archive import Archive
+from node.billing.bill_energy import BilledEnergy, Frame, energy_of, frame_of, reopened
 from node.billing.bill_files import (
     bill_files,
     bills_document,
@@ -28,20 +32,33 @@ from node.billing.bill_files import (
     period_files,
     write_file,
 )
-from node.billing.bill_making import revised
+from node.billing.bill_keeping import (
+    energy_files,
+    kept_energy,
+    kept_table,
+    pairs_digest,
+    same_table,
+)
+from node.billing.bill_making import bill_energy, refuse_virtual, revised
 from node.billing.bills import PeriodBills
 from node.billing.curve_files import CurveTable, curve_table_text
+from node.billing.in_force import RuledSteps, RulingState, held_of
+from node.billing.keys import read_key
+from node.billing.note_lines import NoteItem, items_document, plan_notes, with_notes
+from node.billing.notes import note_document, notes_between
+from node.billing.operation import Operation
+from node.billing.tariffs import TariffTables
 from node.billing.time_of_use import Period
 from node.errors import ConfigurationError, Refused
 from node.slots import iso_utc
 
-__all__ = ["Archive", "Curves", "MonthRun", "Outcome", "Stage", "due_months", "run_month"]
+__all__ = ["Curves", "MonthRun", "Outcome", "Stage", "Terms", "due_months", "run_month"]
 
 DELAY_DAYS: Final = 1
 MOST_MONTHS: Final = 14
 """How far back a correction re-opens a month."""
 
-HISTORY: Final = "history.jsonl"
+KEY: Final = "key.toml"
 
 
 class Stage(StrEnum):
@@ -70,17 +87,30 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """A month's curves of an operation, and what is wrong with them: nothing, if they may be
-    billed."""
+    """A month's curves of an operation as they are in force, what became of rulings in them, and
+    what is wrong with them: nothing, if they may be billed."""
 
     production: CurveTable
     consumption: CurveTable
     problems: tuple[str, ...] = ()
+    ruled: tuple[RuledSteps, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Under what a month is billed: members, prices and rules; tariffs, those that the operation
+    accepts; the key, and as it was written. A month keeps the key that it was first billed with."""
+
+    operation: Operation
+    tables: TariffTables
+    key: Key
+    key_text: str
 
 
 @dataclass(slots=True)
 class MonthRun:
-    """What a run did with one month. ``bills`` are those of this run, if it made any."""
+    """What a run did with one month. ``bills`` are those of this run, if it made any; ``steps`` the
+    places of those that were allocated again, None for all."""
 
     period: Period
     outcome: Outcome = Outcome.WAITING
@@ -88,6 +118,25 @@ class MonthRun:
     problems: tuple[str, ...] = ()
     revision: int = 0
     bills: PeriodBills | None = None
+    steps: tuple[int, ...] | None = None
+    ruled: tuple[RuledSteps, ...] = ()
+    has_other_key: bool = False
+
+    @property
+    def held(self) -> list[str]:
+        """What is billed as it was ruled, and a person must see to."""
+        return held_of(self.ruled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The bills of a month, what they were made from, and the steps that were allocated again."""
+
+    bills: PeriodBills
+    curves: Curves
+    energy: BilledEnergy
+    key_text: str
+    steps: tuple[int, ...] | None
 
 
 def due_months(zone: ZoneInfo, now_s: int, billed: Sequence[str]) -> list[Period]:
@@ -105,101 +154,128 @@ def due_months(zone: ZoneInfo, now_s: int, billed: Sequence[str]) -> list[Period
     return found[::-1]
 
 
-class Archive:
-    """The folder in which bills lie: ``<period>/<revision>/`` for the organiser,
-    ``outbox/<point>/`` for each member, and the history of all runs, one line each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def history(self) -> list[dict[str, Any]]:
-        """Every entry, oldest first. Raises ConfigurationError for a line that is none."""
-        path = self.folder / HISTORY
-        if not path.exists():
-            return []
-        entries = []
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-            try:
-                entries.append(dict(json.loads(line)))
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"is no entry of a history: {error}", file=path, line=number
-                ) from error
-        return entries
-
-    def newest(self, period: Period) -> dict[str, Any]:
-        """The newest entry of a period; empty if there is none."""
-        mine = [entry for entry in self.history() if entry["period"] == str(period)]
-        return mine[-1] if mine else {}
-
-    def billed(self, period: Period) -> dict[str, Any]:
-        """The newest entry of a period that was billed; empty if none was."""
-        mine = [entry for entry in self.history() if entry["period"] == str(period)]
-        return next((e for e in reversed(mine) if e["outcome"] == Outcome.BILLED), {})
-
-    def periods(self) -> list[str]:
-        """The periods that were ever billed or waited for."""
-        return sorted({entry["period"] for entry in self.history()})
-
-    def record(self, entry: Mapping[str, object]) -> None:
-        """Add a line to the history, whole or not at all."""
-        lines = [json.dumps(known, sort_keys=True) for known in (*self.history(), entry)]
-        write_file(self.folder / HISTORY, "\n".join(lines) + "\n")
-
-    def bills_of(self, period: Period, revision: int) -> dict[str, Any]:
-        """The document of bills that were made."""
-        path = self.folder / str(period) / str(revision) / "bills.json"
-        try:
-            return dict(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot be read ({error})", file=path) from error
-
-
 def run_month(
     period: Period,
     curves_of: Callable[[Period], Curves],
-    bill: Callable[[Curves, Period], PeriodBills],
+    terms: Terms,
     archive: Archive,
     names: Mapping[str, str],
     now_s: int,
     *,
-    notes: Sequence[Mapping[str, object]] = (),
+    threshold_cents: int = 0,
 ) -> MonthRun:
     """Take one month through its stages, from the plan on; files were collected and stored before.
-    ``notes`` are those that ``bill`` makes lines of: the history says that they stand here.
+    Notes of earlier months that stand nowhere yet become lines of one that is billed first now.
 
     Raises ConfigurationError for an archive that cannot be read or written.
     """
     run = MonthRun(period, stages=[Stage.PLAN, Stage.CHECK])
-    curves = curves_of(period)
-    made: PeriodBills | None = None
-    run.problems = curves.problems
-    if not run.problems:
-        try:
-            made = bill(curves, period)
-        except Refused as error:
-            run.problems = (f"{error.reason}: {error.message}",)
+    known = archive.billed(period)
+    history, operation = archive.history(), terms.operation
+    notes = plan_notes(str(period), history, archive.note_items(), operation, threshold_cents)
+    try:
+        curves = curves_of(period)
+        run.problems, run.ruled = curves.problems, curves.ruled
+        if not run.problems and known and known["rules"] != operation.rules:
+            return _under_other_rules(run, known, curves, archive, now_s)
+        made = None if run.problems else _make(period, curves, terms, archive, known, notes)
+    except Refused as error:
+        run.problems = (f"{error.reason}: {error.message}",)
+        made = None
     if made is None:
         _treat(run, archive, now_s)
         return run
-    known = archive.billed(period)
-    digest = sha256(json.dumps(bills_document(made), sort_keys=True).encode()).hexdigest()
+    run.has_other_key = made.key_text != terms.key_text
+    digest = sha256(json.dumps(bills_document(made.bills), sort_keys=True).encode()).hexdigest()
     is_new = known.get("bills") != digest
     run.outcome = Outcome.BILLED if is_new else Outcome.UNCHANGED
     run.revision = known.get("revision", 0) + is_new
-    run.bills = revised(made, run.revision)
-    _keep(run, run.bills, curves, archive, is_new=is_new)
+    run.steps = made.steps
+    run.bills = revised(made.bills, run.revision)
+    _keep(run, made, archive, is_new=is_new)
     if is_new:
         # Before anything is sent: a run that dies while sending goes on, and sends no other bill.
         run.stages.append(Stage.RECORD)
-        entry = _entry(run, now_s, run.bills, digest)
-        archive.record({**entry, "notes": list(notes)} if notes else entry)
+        archive.record(_billed_entry(run, now_s, made, digest, notes))
     run.stages.append(Stage.SEND)
     for each in run.bills.every:
         for name, text in bill_files(each, names).items():
             _write(archive.folder / "outbox" / each.point / name, text, is_new=is_new)
     (archive.folder / str(period) / "problems.txt").unlink(missing_ok=True)
     run.stages.append(Stage.SHOW)
+    return run
+
+
+def _make(
+    period: Period,
+    curves: Curves,
+    terms: Terms,
+    archive: Archive,
+    known: Mapping[str, Any],
+    notes: Sequence[NoteItem],
+) -> _Made:
+    """Bill a month: the first time as a whole, later from what was billed and the touched steps.
+
+    Raises Refused for what bills need and nobody says.
+    """
+    folder = archive.of(period, known["revision"]) if known else None
+    key, key_text = terms.key, terms.key_text
+    if folder is not None and (folder / KEY).exists():
+        key, key_text = read_key(folder / KEY), (folder / KEY).read_text("utf-8")
+    refuse_virtual(key)
+    operation, tables = terms.operation, terms.tables
+    frame = frame_of(operation, tables, curves.production, curves.consumption, period)
+    before = None if folder is None else _kept(folder, frame, key, terms, known)
+    steps = None
+    if before is None:
+        made = allocate(key, frame.production, frame.consumption, groups=frame.groups)
+        energy = energy_of(frame, made)
+    else:
+        again = reopened(before, frame)
+        energy, steps = again.energy, again.steps
+    bills = with_notes(bill_energy(operation, tables, energy), notes)
+    return _Made(bills, curves, energy, key_text, steps)
+
+
+def _kept(
+    folder: Path, now: Frame, key: Key, terms: Terms, known: Mapping[str, Any]
+) -> BilledEnergy | None:
+    """What the newest revision was billed from, if the touched steps of it can be opened alone."""
+    start_s = now.period.start_s
+    production = kept_table(folder / "production.csv", start_s, now.step_s)
+    consumption = kept_table(folder / "consumption.csv", start_s, now.step_s)
+    if {production.step_s, consumption.step_s} != {now.step_s}:
+        return None
+    try:
+        before = frame_of(terms.operation, terms.tables, production, consumption, now.period)
+    except (Refused, ConfigurationError):
+        return None  # other members than were billed: the month is allocated anew
+    return kept_energy(folder, before, key, known)
+
+
+def _under_other_rules(
+    run: MonthRun, known: Mapping[str, Any], curves: Curves, archive: Archive, now_s: int
+) -> MonthRun:
+    """A month that was billed under another version of the rules: nothing of it is made again under
+    these. If its curves changed, it waits for the operation's file of that time."""
+    folder = archive.of(run.period, known["revision"])
+    run.revision = known["revision"]
+    same = all(
+        same_table(kept_table(folder / name, table.start_s, table.step_s), table)
+        for name, table in (
+            ("production.csv", curves.production),
+            ("consumption.csv", curves.consumption),
+        )
+    )
+    if same:
+        run.outcome = Outcome.UNCHANGED
+        return run
+    text = (
+        f"other_rules: its curves were corrected, and it was billed under rules {known['rules']};"
+        f" run it with the operation's file of that time (--month {run.period})"
+    )
+    run.problems = (text,)
+    _treat(run, archive, now_s)
     return run
 
 
@@ -211,27 +287,59 @@ def _treat(run: MonthRun, archive: Archive, now_s: int) -> None:
     write_file(archive.folder / str(run.period) / "problems.txt", text)
     if archive.newest(run.period).get("problems") != list(run.problems):
         run.stages.append(Stage.RECORD)
-        archive.record(_entry(run, now_s, None))
+        archive.record({**_entry(run, now_s), "problems": list(run.problems)})
 
 
-def _keep(
-    run: MonthRun, bills: PeriodBills, curves: Curves, archive: Archive, *, is_new: bool
-) -> None:
-    """Write what the organiser keeps: the curves as they were billed, all bills, the notes."""
-    folder = archive.folder / str(run.period) / str(run.revision)
+def _keep(run: MonthRun, made: _Made, archive: Archive, *, is_new: bool) -> None:
+    """Write what the organiser keeps: curves, key and allocation as billed, all bills, notes."""
+    assert run.bills is not None
+    folder = archive.of(run.period, run.revision)
     run.stages.append(Stage.FORMAT)
     for name, table in (
-        ("production.csv", curves.production),
-        ("consumption.csv", curves.consumption),
+        ("production.csv", made.curves.production),
+        ("consumption.csv", made.curves.consumption),
     ):
         if table.points:
             _write(folder / name, "".join(curve_table_text(table)), is_new=is_new)
-    run.stages.append(Stage.BILL)
-    for name, text in period_files(bills).items():
+    for name, text in {KEY: made.key_text, **energy_files(made.energy)}.items():
         _write(folder / name, text, is_new=is_new)
-    if run.revision > 1:
+    run.stages.append(Stage.BILL)
+    for name, text in period_files(run.bills).items():
+        _write(folder / name, text, is_new=is_new)
+    _write_ruled(run, archive)
+    if run.revision > 1 and is_new:
         before = archive.bills_of(run.period, run.revision - 1)
-        _write(folder / "notes.csv", notes_text(before, bills), is_new=is_new)
+        _write(folder / "notes.csv", notes_text(before, run.bills), is_new=is_new)
+        changed = notes_between(before, bills_document(run.bills))
+        document = {
+            "disputes": _new_disputes(run, archive),
+            "steps": None if made.steps is None else _starts(made.energy, made.steps),
+            "notes": [note_document(note) for note in changed],
+        }
+        _write(folder / "notes.json", json.dumps(document, sort_keys=True) + "\n", is_new=is_new)
+
+
+def _new_disputes(run: MonthRun, archive: Archive) -> list[str]:
+    """The disputes whose rulings no revision before was made with."""
+    known = {
+        ruled["dispute"]
+        for entry in archive.revisions(run.period)
+        for ruled in entry.get("ruled", ())
+    }
+    holds = {RulingState.IN_FORCE, RulingState.HELD}
+    return sorted({ruled.dispute for ruled in run.ruled if ruled.state in holds} - known)
+
+
+def _starts(energy: BilledEnergy, steps: Sequence[int]) -> list[str]:
+    return [iso_utc(energy.first_s + step * energy.step_s) for step in steps]
+
+
+def _write_ruled(run: MonthRun, archive: Archive) -> None:
+    """What became of each ruling in the month, for the organiser."""
+    if not run.ruled:
+        return
+    lines = [json.dumps(ruled.document(), sort_keys=True) for ruled in run.ruled]
+    write_file(archive.folder / str(run.period) / "ruled.jsonl", "\n".join(lines) + "\n")
 
 
 def _write(path: Path, text: str, *, is_new: bool) -> None:
@@ -241,19 +349,29 @@ def _write(path: Path, text: str, *, is_new: bool) -> None:
         write_file(path, text)
 
 
-def _entry(
-    run: MonthRun, now_s: int, bills: PeriodBills | None, digest: str = ""
+def _entry(run: MonthRun, now_s: int) -> dict[str, object]:
+    return {"period": str(run.period), "outcome": run.outcome.value, "at": iso_utc(now_s)}
+
+
+def _billed_entry(
+    run: MonthRun, now_s: int, made: _Made, digest: str, notes: Sequence[NoteItem]
 ) -> dict[str, object]:
-    at = iso_utc(now_s)
-    entry: dict[str, object] = {"period": str(run.period), "outcome": run.outcome.value, "at": at}
-    if bills is None:
-        return {**entry, "problems": list(run.problems)}
-    return {
-        **entry,
+    """What the history says of a revision."""
+    stamp = made.bills.stamp
+    entry = {
+        **_entry(run, now_s),
         "revision": run.revision,
-        "rules": bills.stamp.rules,
-        "tariffs": bills.stamp.tariffs,
-        "inputs": bills.stamp.inputs,
+        "rules": stamp.rules,
+        "tariffs": stamp.tariffs,
+        "inputs": stamp.inputs,
+        "pairs": pairs_digest(made.energy),
+        "key": sha256(made.key_text.encode()).hexdigest(),
+        "reopened_steps": "all" if made.steps is None else len(made.steps),
         "bills": digest,
-        "collected_cents": bills.collected_cents,
+        "collected_cents": made.bills.collected_cents,
     }
+    if run.ruled:
+        entry["ruled"] = [ruled.document() for ruled in run.ruled]
+    if notes:
+        entry["notes"] = items_document(notes)
+    return entry

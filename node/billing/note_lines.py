@@ -1,49 +1,47 @@
-"""Notes of settled disputes as lines of the next bill, each once.
+"""Correction notes as lines of the next bill, each once.
 
-The notes of a settlement say what one party gets and the other owes. With the next month that is
-billed they become lines of the two's bills: the same line on the consumer's bill and on the
+The notes of a month's revision say what one party gets and the other owes. With the next month that
+is billed they become lines of the two's bills: the same line on the consumer's bill and on the
 producer's statement, so the totals still agree to the cent. The archive's history says which stand
 where; a month that is billed again keeps those that it had, and takes no others.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from node.billing.bills import COMMUNITY, Bill, Line, LineKind, Measure, PeriodBills
-from node.billing.claims import canonical
 from node.billing.notes import carried_over
 from node.billing.operation import Operation
-from node.errors import ConfigurationError
 
 __all__ = [
     "NoteItem",
     "items_document",
+    "note_items",
     "plan_notes",
-    "read_settlements",
     "unplaced",
     "with_notes",
 ]
 
-MAX_SETTLEMENTS: Final = 10_000
-MAX_SETTLEMENT_BYTES: Final = 2**22
 _WHOLE: Final = 10_000
 """Hundredths of a per cent in the whole: a note's line is its cents, all of them."""
+
+_SHOWN: Final = 12
+"""Of a dispute's number."""
 
 _KINDS: Final = {LineKind.VAT: LineKind.NOTE_VAT, LineKind.ACCISE: LineKind.NOTE_ACCISE}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class NoteItem:
-    """What a dispute about a month changed between two parties; above 0 the buyer owes more."""
+    """What a revision of a month changed between two parties; above 0 the buyer owes more.
+    ``disputes`` begin the numbers of those whose rulings the revision brought, if any did."""
 
-    dispute: str
     month: str
+    revision: int
+    disputes: str
     seller: str
     buyer: str
     kind: str
@@ -55,43 +53,13 @@ def items_document(items: Iterable[NoteItem]) -> list[dict[str, object]]:
     return [asdict(item) for item in items]
 
 
-def read_settlements(folder: Path) -> list[NoteItem]:
-    """The notes of all settlements of a folder, as ``daisee dispute settle --out`` wrote them:
-    those of the consumers, for each has a mirror. What others bill is left out.
-
-    Raises ConfigurationError for a file that is no settlement, or not what it was settled as.
-    """
-    paths = sorted(folder.glob("*.json"))
-    if len(paths) > MAX_SETTLEMENTS:
-        raise ConfigurationError(f"holds more than {MAX_SETTLEMENTS} settlements", file=folder)
-    found: dict[str, list[NoteItem]] = {}
-    for path in paths:
-        dispute, items = _settlement(path)
-        if found.setdefault(dispute, items) != items:
-            raise ConfigurationError("is another settlement of the same dispute", file=path)
-    return sorted(item for items in found.values() for item in items)
-
-
-def _settlement(path: Path) -> tuple[str, list[NoteItem]]:
-    try:
-        if path.stat().st_size > MAX_SETTLEMENT_BYTES:
-            raise ConfigurationError(f"is larger than {MAX_SETTLEMENT_BYTES} bytes", file=path)
-        document = json.loads(path.read_text("utf-8"))
-        notes, dispute = document["notes"], str(document["dispute"])
-        digest = hashlib.sha256(canonical({"notes": notes})).hexdigest()
-        if notes and document["settlement"] != digest:
-            raise ConfigurationError("its notes are not those that were settled", file=path)
-        return dispute, _items(dispute, str(document["month"]) if notes else "", notes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"is no settlement of a dispute ({error!r})", file=path) from error
-
-
-def _items(dispute: str, month: str, notes: Sequence[Mapping[str, Any]]) -> list[NoteItem]:
-    """Every pair once, by the line that it changes: from the view of who bought."""
+def note_items(
+    month: str, revision: int, disputes: Iterable[str], notes: Iterable[Mapping[str, Any]]
+) -> list[NoteItem]:
+    """A revision's notes by the line that each changes, from the view of who bought: every pair
+    once, for each note has a mirror. What others bill is left out."""
+    named = ", ".join(sorted(number[:_SHOWN] for number in disputes))
     sums: dict[tuple[str, str, str], int] = {}
-    parties = sorted((note["party"], note["other"]) for note in notes if not note["advice"])
-    if parties != sorted((other, party) for party, other in parties):
-        raise ValueError("a note without its mirror")
     for note in notes:
         if note["advice"] or not note["is_buyer"]:
             continue
@@ -99,7 +67,11 @@ def _items(dispute: str, month: str, notes: Sequence[Mapping[str, Any]]) -> list
             kind = _KINDS.get(LineKind(change["line"]), LineKind.NOTE)
             key = (note["other"], note["party"], kind.value)
             sums[key] = sums.get(key, 0) - int(change["amount_cents"])
-    return [NoteItem(dispute, month, *key, cents) for key, cents in sorted(sums.items()) if cents]
+    return [
+        NoteItem(month, revision, named, *key, cents)
+        for key, cents in sorted(sums.items())
+        if cents
+    ]
 
 
 def plan_notes(
@@ -123,7 +95,7 @@ def plan_notes(
     for item in ready:
         pair = (item.seller, item.buyer)
         sums[pair] = sums.get(pair, 0) + item.amount_cents
-    due, _ = carried_over((), sums, threshold_cents)
+    due, _ = carried_over(sums, threshold_cents)
     return tuple(item for item in ready if (item.seller, item.buyer) in due)
 
 
@@ -152,7 +124,7 @@ def with_notes(bills: PeriodBills, items: Iterable[NoteItem]) -> PeriodBills:
             measure=Measure.CENTS,
             quantity=item.amount_cents,
             rate=_WHOLE,
-            reference=f"Dispute {item.dispute[:12]}, {item.month}",
+            reference=_reference(item),
         )
         for item in items
     ]
@@ -170,6 +142,11 @@ def with_notes(bills: PeriodBills, items: Iterable[NoteItem]) -> PeriodBills:
     )
     assert made.balance_cents() == 0, made.balance_cents()
     return made
+
+
+def _reference(item: NoteItem) -> str:
+    named = f", dispute {item.disputes}" if item.disputes else ""
+    return f"{item.month}, revision {item.revision}{named}"
 
 
 def _added(bill: Bill, lines: Iterable[Line]) -> Bill:

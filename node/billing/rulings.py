@@ -1,20 +1,19 @@
-"""The operator's ruling, and what it changes: the touched steps are run again, no others.
+"""The operator's ruling, and what it changes of a market's allocations.
 
-They run under the rules of their own time: an allocation keeps the key that it was made with,
-resolved for its members, and a fill the price and the fee of its slot. What comes out are
-differences. Nothing that was billed or settled is rewritten.
+Only the touched periods are reconciled again, each fill at the price and the fee of its slot. What
+comes out are differences; nothing that was settled is rewritten. What a ruling changes of bills is
+``node.billing.in_force``'s to say, and ``node.billing.monthly``'s to carry out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from node.billing.allocation import Allocation, Matrix
 from node.billing.claims import (
     MAX_TEXT,
     SALT_BYTES,
@@ -24,20 +23,16 @@ from node.billing.claims import (
     series_from,
 )
 from node.billing.reconcile import Entry, Fill, SideOf, period_of, reconcile, revised
-from node.billing.series import MISSING, WATT_MINUTES_PER_WH, Curve, StepQuality, touched_steps
+from node.billing.series import WATT_MINUTES_PER_WH, Curve, StepQuality, touched_steps
 from node.errors import ConfigurationError
-from node.model import Side
 from node.slots import iso_utc, parse_iso_utc
 
 __all__ = [
     "Outcome",
-    "Rerun",
     "Ruling",
     "SignedRuling",
-    "StepChange",
     "corrected_curve",
     "market_entries",
-    "rerun",
     "ruling_document",
     "ruling_from",
 ]
@@ -120,96 +115,6 @@ def ruling_from(document: Mapping[str, Any]) -> SignedRuling:
         return SignedRuling(ruling, bytes.fromhex(document["signature"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"this is no signed ruling ({error})") from error
-
-
-@dataclass(frozen=True, slots=True)
-class StepChange:
-    """What changed in one step: Wh by producer and consumer, in the allocation's order."""
-
-    step: int
-    matrix: Matrix
-
-
-@dataclass(frozen=True, slots=True)
-class Rerun:
-    """An allocation after a ruling, and the steps in which it differs from the one before."""
-
-    before: Allocation
-    after: Allocation
-    changes: tuple[StepChange, ...]
-
-
-def rerun(allocation: Allocation, point: str, side: Side, values_wh: Mapping[int, int]) -> Rerun:
-    """Allocate the steps again of which a point's energy is now another: ``values_wh`` by step.
-
-    All other steps stay as they were, to the Wh. A step that was open and has its last value now is
-    allocated for the first time; one that still lacks another curve stays open. The sums by group
-    (``pairs``) are the caller's to correct, who knows the groups. Raises ConfigurationError if the
-    point has no such curve, ValueError for a step that the curves do not have.
-    """
-    table = allocation.production if side is Side.ASK else allocation.consumption
-    if point not in table:
-        raise ConfigurationError(f"{point} has no curve on this side of the allocation")
-    for step in values_wh:
-        if not 0 <= step < allocation.steps:
-            raise ValueError(f"step {step} is not among the {allocation.steps} of the curves")
-    touched = sorted(step for step, value in values_wh.items() if table[point][step] != value)
-    curve = array("q", table[point])
-    for step in touched:
-        curve[step] = values_wh[step]
-    corrected = dict(table) | {point: curve}
-    after = replace(
-        allocation,
-        production=corrected if side is Side.ASK else allocation.production,
-        consumption=corrected if side is Side.BID else allocation.consumption,
-    )
-    still_open = set(allocation.open_steps) & set(_open(after, touched))
-    after = replace(
-        after,
-        open_steps=tuple(
-            step for step in allocation.open_steps if step not in touched or step in still_open
-        ),
-    )
-    ran = [step for step in touched if step not in still_open]
-    now = list(after.matrices(ran))
-    was = _before(allocation, ran)
-    changes = tuple(
-        StepChange(step, _difference(old, new))
-        for step, old, new in zip(ran, was, now, strict=True)
-    )
-    return Rerun(allocation, _filled(after, ran, now), changes)
-
-
-def _open(allocation: Allocation, steps: Iterable[int]) -> list[int]:
-    curves = (*allocation.production.values(), *allocation.consumption.values())
-    return [step for step in steps if any(curve[step] == MISSING for curve in curves)]
-
-
-def _before(allocation: Allocation, steps: Sequence[int]) -> list[Matrix]:
-    """What each step was before; nothing where it was open."""
-    closed = [step for step in steps if step not in allocation.open_steps]
-    known = dict(zip(closed, allocation.matrices(closed), strict=True))
-    nothing = [[0] * len(allocation.consumption) for _ in allocation.production]
-    return [known.get(step, nothing) for step in steps]
-
-
-def _difference(before: Matrix, after: Matrix) -> Matrix:
-    return [
-        [new - old for old, new in zip(was, now, strict=True)]
-        for was, now in zip(before, after, strict=True)
-    ]
-
-
-def _filled(after: Allocation, steps: Sequence[int], matrices: Sequence[Matrix]) -> Allocation:
-    """The allocation with the new figures of the steps that were run again."""
-    given = {point: array("q", curve) for point, curve in after.given.items()}
-    allocated = {point: array("q", curve) for point, curve in after.allocated.items()}
-    for step, matrix in zip(steps, matrices, strict=True):
-        for curve, row in zip(given.values(), matrix, strict=True):
-            curve[step] = sum(row)
-        for place, curve in enumerate(allocated.values()):
-            curve[step] = sum(row[place] for row in matrix)
-    return replace(after, given=given, allocated=allocated)
 
 
 def corrected_curve(curve: Curve, reference: Series) -> Curve:

@@ -154,13 +154,20 @@ class Table(Generic[_R]):
 
 @dataclass(frozen=True, slots=True)
 class TariffTables:
-    """All tables. ``digest`` is over every row: bills name what they were made from."""
+    """All tables."""
 
     turpe: Table[Turpe]
     accise: Table[Rate]
     cta: Table[Rate]
     vat: Table[Rate]
-    digest: str
+
+    def digest_of(self, first: date, until: date) -> str:
+        """Over the rows that hold within ``[first, until)``: bills name what they were made from,
+        and rows of another time change none."""
+        rows: list[Turpe | Rate] = [*self.turpe.rows, *self.accise.rows]
+        rows += [*self.cta.rows, *self.vat.rows]
+        held = (repr(row) for row in rows if row.first < until and row.until > first)
+        return sha256("\n".join(held).encode()).hexdigest()
 
     def accepting(self, standings: Iterable[Standing]) -> TariffTables:
         """The same tables, with rows of these standings accepted beside confirmed ones."""
@@ -170,7 +177,6 @@ class TariffTables:
             Table(self.accise.title, self.accise.rows, accepted),
             Table(self.cta.title, self.cta.rows, accepted),
             Table(self.vat.title, self.vat.rows, accepted),
-            self.digest,
         )
 
 
@@ -184,13 +190,11 @@ def read_tariffs(own: Path | None = None) -> TariffTables:
     accise = _read("accise", own, lambda cells: _rate(cells, "eur_mwh", eur_mwh))
     cta = _read("cta", own, lambda cells: _rate(cells, "per_cent", per_cent))
     vat = _read("vat", own, lambda cells: _rate(cells, "per_cent", per_cent))
-    every = "\n".join(map(repr, (*turpe, *accise, *cta, *vat)))
     return TariffTables(
         Table("TURPE", turpe, accepted),
         Table("accise", accise, accepted),
         Table("CTA", cta, accepted),
         Table("VAT", vat, accepted),
-        sha256(every.encode()).hexdigest(),
     )
 
 

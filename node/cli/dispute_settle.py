@@ -7,31 +7,31 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from node.billing.bill_energy import billed_energy
+from node.billing.archive import Archive
 from node.billing.claims import Series, canonical
-from node.billing.curve_files import read_curve_table
+from node.billing.curve_store import CurveStore
 from node.billing.dispute_book import NOTE
 from node.billing.disputes import Dispute
 from node.billing.disputes import settle as close
-from node.billing.keys import default_dynamic, read_key
-from node.billing.notes import Note, Settlement, note_document, settlement_of
-from node.billing.operation_file import read_operation
+from node.billing.in_force import TakenRuling
+from node.billing.notes import notes_digest
 from node.billing.reconcile import Entry, SideOf, fills_of, period_of
 from node.billing.rulings import market_entries
 from node.billing.series import Curve
-from node.billing.tariffs import read_tariffs
 from node.cli.office import Office, office_options, open_office
 from node.cli.output import Column, example, json_option, money_text, say, say_document, say_table
+from node.cli.settling import SettledMonth, settle_ruling
 from node.cli.sources import MarketPast, open_past, source_options
-from node.cli.supplier_bills import eur_text, month_period
+from node.cli.supplier_bills import eur_text
+from node.cli.supplier_month import read_terms
 from node.cli.supplier_options import FILE, month_of, timezone_option
 from node.cli.supplier_reconcile import entry_row, official_curves, operator_curves
 from node.errors import ConfigurationError, Refused
-from node.slots import iso_utc
+from node.store.curves import CurveDatabase
 
 __all__ = ["settle"]
 
@@ -66,24 +66,20 @@ class _Carried:
 @click.command(
     short_help="Carry a ruling out: credit and debit notes that sum to zero.",
     epilog=example(
-        "daisee dispute settle --database office.db 3fa91c --operation street.toml --month 2025-10"
-        " --production roofs.csv --consumption homes.csv --out notes/3fa91c.json",
+        "daisee dispute settle --database office.db 3fa91c --operation street.toml"
+        " --curves curves.db --bills bills --out 3fa91c.json",
         "daisee dispute settle --database office.db 3fa91c --run out/october"
         " --withdrawals drawn.csv --injections fed.csv --points points.csv",
     ),
 )
 @click.argument("wanted", metavar="DISPUTE")
 @click.option("--operation", "operation_file", type=FILE, help="Members and prices of that time.")
-@click.option("--month", metavar="YYYY-MM", help="The month that was billed, or of --curves.")
-@click.option("--production", "produced", type=FILE, help="The curves that it was billed from ...")
-@click.option("--consumption", "consumed", type=FILE, help="... as tables.")
-@click.option("--key", "rule_file", type=FILE, help="Its key.  [default: pro rata of consumption]")
+@click.option("--bills", "folder", type=FILE, metavar="DIR", help="Where bills lie.")
 @click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
-@click.option("--provisional", is_flag=True, help="It was billed with steps left out.")
-@click.option("--revision", default=2, show_default=True, type=click.IntRange(2))
+@click.option("--month", metavar="YYYY-MM", help="Of a market: the month of --curves.")
 @click.option("--withdrawals", type=FILE, help="Of a market: what the operator saw drawn before.")
 @click.option("--injections", type=FILE, help="Of a market: what it saw fed in before.")
-@click.option("--curves", "curve_file", type=FILE, help="Instead of tables: the imported curves.")
+@click.option("--curves", "curve_file", type=FILE, help="The imported curves.")
 @click.option("--points", "points_file", type=FILE, help="household,point: whose point is whose.")
 @timezone_option
 @click.option("--out", type=FILE, help="Write the notes or entries there, as JSON.")
@@ -95,12 +91,9 @@ def settle(
     key_file: Path | None,
     wanted: str,
     operation_file: Path | None,
-    month: str | None,
-    produced: Path | None,
-    consumed: Path | None,
-    rule_file: Path | None,
+    folder: Path | None,
     own: Path | None,
-    revision: int,
+    month: str | None,
     withdrawals: Path | None,
     injections: Path | None,
     curve_file: Path | None,
@@ -111,15 +104,16 @@ def settle(
     rpc: str | None,
     market: str | None,
     *,
-    provisional: bool,
     as_json: bool,
 ) -> None:
     """Settle a DISPUTE: what was ruled is carried out, what expired or was rejected is closed.
 
-    Of bills (--operation), only the steps that the ruling touches are allocated again, under the
-    key they were billed with; the bills stay as they are, and credit and debit notes are what
-    differs. Of a market (--run, or --rpc and --market), only its periods are reconciled again, at
-    the price and fee of each slot; correction entries are what differs. Both sum to zero.
+    Of bills (--operation, --curves and --bills), the ruling is taken into the ledger of months that
+    were billed: each that it touches gets a further revision, in which only the touched steps are
+    allocated again, under the key they were billed with. The credit and debit notes are what
+    differs from the revision before, and become lines of the next month that is billed. Of a market
+    (--run, or --rpc and --market), only its periods are reconciled again, at the price and fee of
+    each slot; correction entries are what differs. Both sum to zero.
     """
     is_market = run_folder is not None or rpc is not None
     if is_market and operation_file is not None:
@@ -135,32 +129,18 @@ def settle(
                 official = official_curves(past, curves, points_file)
                 carried = _of_market(past, official, reference)
         elif reference is not None and not found.is_informational:
-            if operation_file is None or month is None or produced is None or consumed is None:
+            if operation_file is None or folder is None or curve_file is None:
                 raise click.UsageError(
-                    "Say what was billed: --operation, --month, --production, --consumption;"
+                    "Say what was billed: --operation, --curves and --bills;"
                     " or which market: --run, or --rpc and --market."
                 )
-            operation = read_operation(operation_file)
-            _same_rules(found, operation.rules)
-            tables = read_tariffs(own).accepting(operation.accepted)
-            billed = billed_energy(
-                operation,
-                tables,
-                default_dynamic() if rule_file is None else read_key(rule_file),
-                read_curve_table(produced),
-                read_curve_table(consumed),
-                month_period(month_of(month, operation.zone.key)),
-            )
-            done = settlement_of(
-                operation,
-                tables,
-                billed,
-                reference,
-                office.people.find(person)[1].point(reference.side),
-                provisional=provisional,
-                revision=revision,
-            )
-            carried = _of_bills(done, reference.step_s)
+            terms = read_terms(operation_file, None, own)
+            _same_rules(found, terms.operation.rules)
+            point = office.people.find(person)[1].point(reference.side)
+            ruling = _taken(found, point)
+            with CurveDatabase.open_read_only(curve_file) as kept:
+                done = settle_ruling(ruling, terms, CurveStore(kept), Archive(folder), office.now_s)
+            carried = _of_bills(done)
         closed = close(found, carried.digest, office.now_s)
         with office.storage.transaction():
             strangers = _keep(office, closed, carried.papers)
@@ -185,28 +165,48 @@ def _same_rules(found: Dispute, rules: str) -> None:
         )
 
 
-def _of_bills(done: Settlement, step_s: int) -> _Carried:
-    """The notes of a billed month."""
-    stamp = done.bills.stamp
-    first_s = stamp.period.start_s + -stamp.period.start_s % step_s
+def _taken(found: Dispute, point: str) -> TakenRuling:
+    assert found.ruling is not None
+    ruling = found.ruling.ruling
+    assert ruling.reference is not None
+    if not point:
+        raise Refused(
+            "the household has no delivery point on the side that was ruled on",
+            reason="no_point",
+            next_step="correct it: daisee person add names both points of a household",
+        )
+    return TakenRuling(found.number, point, ruling.reference, ruling.rules, ruling.made_at_s)
+
+
+def _of_bills(done: Sequence[SettledMonth]) -> _Carried:
+    """The notes of the months that were billed."""
+    notes = [note for month in done for note in month.notes]
+    papers = [
+        (str(note["party"]), {**note, "month": str(m.period)}) for m in done for note in m.notes
+    ]
     return _Carried(
         {
-            "month": str(stamp.period),
-            "rules": stamp.rules,
-            "revision": stamp.revision,
-            "notes": [note_document(note) for note in done.notes],
-            "steps": [iso_utc(first_s + step * step_s) for step in done.steps],
+            "months": [
+                {
+                    "month": str(month.period),
+                    "revision": month.revision,
+                    "steps": month.steps,
+                    "rulings": [ruled.document() for ruled in month.ruled],
+                }
+                for month in done
+            ],
+            "notes": notes,
         },
-        done.digest() if done.notes else b"",
-        [(note.party, note_document(note)) for note in done.notes],
+        notes_digest(notes) if notes else b"",
+        papers,
         _NOTE_COLUMNS,
-        [_note_row(note) for note in done.notes],
+        [_note_row(note) for note in notes],
     )
 
 
-def _note_row(note: Note) -> tuple[str, ...]:
-    advice = ", advice" if note.is_advice else ""
-    return note.party, note.other, note.word + advice, eur_text(note.amount_cents)
+def _note_row(note: Mapping[str, Any]) -> tuple[str, ...]:
+    advice = ", advice" if note["advice"] else ""
+    return note["party"], note["other"], note["kind"] + advice, eur_text(note["amount_cents"])
 
 
 def _of_market(past: MarketPast, official: Mapping[SideOf, Curve], reference: Series) -> _Carried:
@@ -279,7 +279,7 @@ def _document(closed: Dispute, carried: _Carried, strangers: Iterable[str]) -> d
         "settlement": closed.settlement.hex(),
         "notes": [],
         "entries": [],
-        "steps": [],
+        "months": [],
         "not_kept": list(strangers),
         **carried.document,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from node.billing.bills import Bill, PeriodBills
 from node.billing.completeness import coverage
 from node.billing.curve_files import CurveTable, read_curve_table
 from node.billing.curve_store import CurveStore
+from node.billing.in_force import RuledSteps, TakenRuling, in_force
 from node.billing.keys import default_dynamic, read_key
 from node.billing.monthly import Curves
 from node.billing.months import Month
@@ -42,6 +44,7 @@ from node.cli.output import (
 )
 from node.cli.slot_view import ACCOUNTING
 from node.cli.supplier_options import FILE, csv_option, month_of, one_form
+from node.model import Side
 from node.slots import iso_utc
 from node.store.curves import CurveDatabase
 
@@ -212,8 +215,16 @@ def _imported(operation: Operation, database: Path, period: Period) -> Curves:
         return member_curves(operation, CurveStore(kept), period)
 
 
-def member_curves(operation: Operation, store: CurveStore, period: Period) -> Curves:
-    """The members' curves that are kept, and every gap in them."""
+def member_curves(
+    operation: Operation,
+    store: CurveStore,
+    period: Period,
+    rulings: Sequence[TakenRuling] = (),
+) -> Curves:
+    """The members' curves that are kept, with the rulings that are in force, and every gap left.
+
+    Raises Refused for a ruling in other steps.
+    """
     found: dict[tuple[str, Direction], Curve] = {}
     for members, direction in (
         (operation.producers, Direction.INJECTION),
@@ -238,14 +249,31 @@ def member_curves(operation: Operation, store: CurveStore, period: Period) -> Cu
         )
         for direction in (Direction.INJECTION, Direction.WITHDRAWAL)
     }
+    ways = {Side.ASK: Direction.INJECTION, Side.BID: Direction.WITHDRAWAL}
+    production, consumption, ruled = in_force(
+        tables[Direction.INJECTION],
+        tables[Direction.WITHDRAWAL],
+        rulings,
+        lambda point, side, at_s, step: store.said(point, ways[side], at_s, at_s + step),
+    )
     gaps = [
         f"{one.point_id} has no {one.direction} from {iso_utc(start_s)} to {iso_utc(end_s)}"
         for one in coverage(store, *span, perimeter_of(operation, period))
         for start_s, end_s in one.gaps
+        if not _is_ruled(ruled, one.point_id, one.direction, range(start_s, end_s, step_s))
     ]
     if len(gaps) > _MOST_GAPS_NAMED:
         gaps[_MOST_GAPS_NAMED:] = [f"and {len(gaps) - _MOST_GAPS_NAMED} gaps more"]
-    return Curves(tables[Direction.INJECTION], tables[Direction.WITHDRAWAL], tuple(gaps))
+    return Curves(production, consumption, tuple(gaps), ruled)
+
+
+def _is_ruled(
+    ruled: Iterable[RuledSteps], point: str, direction: Direction, starts_s: range
+) -> bool:
+    """Whether the operator ruled on every step of a gap."""
+    side = Side.ASK if direction is Direction.INJECTION else Side.BID
+    spans = [(one.from_s, one.to_s) for one in ruled if (one.point, one.side) == (point, side)]
+    return all(any(first <= at_s < after for first, after in spans) for at_s in starts_s)
 
 
 def perimeter_of(operation: Operation, period: Period) -> Perimeter:

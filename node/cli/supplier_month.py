@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
-from node.billing.allocation import Key
-from node.billing.bill_making import bill_period
-from node.billing.bills import PeriodBills
+from node.billing.archive import Archive
 from node.billing.curve_store import CurveStore
 from node.billing.importing import read_files
 from node.billing.keys import default_dynamic, read_key
-from node.billing.monthly import Archive, Curves, MonthRun, Outcome, Stage, due_months, run_month
-from node.billing.note_lines import (
-    NoteItem,
-    items_document,
-    plan_notes,
-    read_settlements,
-    unplaced,
-    with_notes,
-)
+from node.billing.monthly import MonthRun, Outcome, Stage, Terms, due_months, run_month
+from node.billing.note_lines import items_document, unplaced
 from node.billing.operation import Operation
 from node.billing.operation_file import read_operation
 from node.billing.perimeter import Perimeter
 from node.billing.rows import Expectations
-from node.billing.tariffs import TariffTables, read_tariffs
+from node.billing.tariffs import read_tariffs
 from node.billing.time_of_use import Period
 from node.cli.output import counting, example, json_option, say, say_document
 from node.cli.supplier_bills import (
@@ -45,7 +36,9 @@ from node.errors import Disagreement
 from node.slots import parse_iso_utc
 from node.store.curves import CurveDatabase
 
-__all__ = ["month"]
+__all__ = ["month", "read_terms", "run_from_store"]
+
+DEFAULT_KEY: Final = 'kind = "default_dynamic"\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,6 @@ class _Collected:
 @click.option("--month", "month_text", metavar="YYYY-MM", help="Only this one.  [default: all due]")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
 @click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
-@click.option("--notes", "notes_folder", type=FILE, metavar="DIR", help="Settled disputes' notes.")
 @click.option(
     "--least-note",
     "threshold_cents",
@@ -80,7 +72,7 @@ class _Collected:
     show_default=True,
     type=click.IntRange(0),
     metavar="CENTS",
-    help="Smaller sums of two parties' notes wait for more.",
+    help="Smaller sums of two parties' corrections wait for more.",
 )
 @click.option("--at", metavar="INSTANT", help="As if it were then, such as 2025-11-02T06:00:00Z.")
 @json_option
@@ -92,7 +84,6 @@ def month(
     month_text: str | None,
     key_file: Path | None,
     own: Path | None,
-    notes_folder: Path | None,
     threshold_cents: int,
     at: str | None,
     *,
@@ -100,17 +91,14 @@ def month(
 ) -> None:
     """Collect and store the operator's files, then check, bill and send every month that is due.
 
-    Meant for a timer: again is harmless. A month with gaps waits, and says what for; one whose
-    curves were corrected after it was billed gets a further revision and notes of what changed.
-    Notes of settled disputes become lines of the next month that is billed, once. Ends with 7 if a
-    month waits.
+    Meant for a timer: again is harmless. A month with gaps waits, and says what for. One whose
+    curves were corrected after it was billed gets a further revision: the touched steps are
+    allocated again, no others, and what changed becomes lines of the next month that is billed,
+    once. A month keeps the key that it was billed with. Ends with 7 if a month waits, or if the
+    operator said otherwise than it ruled.
     """
-    operation = read_operation(operation_file)
-    key = default_dynamic() if key_file is None else read_key(key_file)
-    tariffs = read_tariffs(own)
-    now_s = _now_s(at)
-    archive = Archive(out)
-    settled = [] if notes_folder is None else read_settlements(notes_folder)
+    terms = read_terms(operation_file, key_file, own)
+    operation, archive, now_s = terms.operation, Archive(out), _now_s(at)
     with CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
         collected = _collect(inbox, store, operation, now_s)
@@ -118,49 +106,70 @@ def month(
             periods = due_months(operation.zone, now_s, archive.periods())
         else:
             periods = [month_period(month_of(month_text, operation.zone.key))]
-        curves_of: Callable[[Period], Curves] = partial(member_curves, operation, store)
-        runs = []
-        for period in periods:
-            planned = plan_notes(
-                str(period), archive.history(), settled, operation, threshold_cents
-            )
-            bill = _biller(operation, tariffs, key, planned)
-            run = run_month(
-                period,
-                curves_of,
-                bill,
-                archive,
-                names_of(operation),
-                now_s,
-                notes=items_document(planned),
-            )
-            runs.append(run)
+        runs = [
+            run_from_store(period, terms, store, archive, now_s, threshold_cents=threshold_cents)
+            for period in periods
+        ]
     for run in runs:
         run.stages[:0] = [Stage.COLLECT, Stage.STORE]
-    waiting_notes = unplaced(archive.history(), settled)
+    waiting_notes = unplaced(archive.history(), archive.note_items())
     if as_json:
         notes_document = items_document(waiting_notes)
         say_document({**_month_document(collected, runs), "waiting_notes": notes_document})
     else:
         _say_month(collected, runs, out)
         if waiting_notes:
-            say(f"{len(waiting_notes)} lines of notes wait for a later month.")
+            say(f"{len(waiting_notes)} lines of corrections wait for a later month.")
+    _end(runs)
+
+
+def read_terms(operation_file: Path, key_file: Path | None, own: Path | None) -> Terms:
+    """Under what months are billed, from files. Raises ConfigurationError as these do."""
+    operation = read_operation(operation_file)
+    return Terms(
+        operation,
+        read_tariffs(own).accepting(operation.accepted),
+        default_dynamic() if key_file is None else read_key(key_file),
+        DEFAULT_KEY if key_file is None else key_file.read_text("utf-8"),
+    )
+
+
+def run_from_store(
+    period: Period,
+    terms: Terms,
+    store: CurveStore,
+    archive: Archive,
+    now_s: int,
+    *,
+    threshold_cents: int = 0,
+) -> MonthRun:
+    """Run a month on the curves that are kept and the rulings that were taken."""
+    operation = terms.operation
+    return run_month(
+        period,
+        lambda period: member_curves(operation, store, period, archive.rulings()),
+        terms,
+        archive,
+        names_of(operation),
+        now_s,
+        threshold_cents=threshold_cents,
+    )
+
+
+def _end(runs: Sequence[MonthRun]) -> None:
+    """Raise Disagreement if something is left to a person."""
     waiting = [str(run.period) for run in runs if run.outcome is Outcome.WAITING]
+    held = [text for run in runs for text in run.held]
     if waiting:
         raise Disagreement(
             f"{', '.join(waiting)}: not billed, see problems.txt",
             next_step="ask the operator for what is missing; the next run bills it",
         )
-
-
-def _biller(
-    operation: Operation, tariffs: TariffTables, key: Key, planned: Sequence[NoteItem]
-) -> Callable[[Curves, Period], PeriodBills]:
-    def bill(curves: Curves, period: Period) -> PeriodBills:
-        made = bill_period(operation, tariffs, key, curves.production, curves.consumption, period)
-        return with_notes(made, planned)
-
-    return bill
+    if held:
+        raise Disagreement(
+            "; ".join(held),
+            next_step="ask the operator for a corrected curve, or for another ruling",
+        )
 
 
 def _now_s(at: str | None) -> int:
@@ -211,6 +220,8 @@ def _month_document(collected: _Collected, runs: list[MonthRun]) -> Mapping[str,
                 "problems": list(run.problems),
                 "collected_cents": run.bills.collected_cents if run.bills else None,
                 "note_lines": _note_lines(run),
+                "reopened_steps": None if run.steps is None else len(run.steps),
+                "rulings": [ruled.document() for ruled in run.ruled],
             }
             for run in runs
         ],
@@ -228,12 +239,16 @@ def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
         f" {collected.corrected} corrected, {collected.refused} rows refused."
     )
     for run in runs:
-        if run.bills is None:
+        if run.outcome is Outcome.WAITING:
             say(f"{run.period} waits: {'; '.join(run.problems)}.")
+        elif run.bills is None:
+            say(f"{run.period} is as it was billed, under other rules.")
         else:
             say(
                 f"{run.period} {run.outcome}, revision {run.revision}:"
                 f" {eur_text(run.bills.collected_cents)} EUR collected,"
                 f" {len(run.bills.every)} bills in {out / 'outbox'},"
-                f" {_note_lines(run)} lines of notes."
+                f" {_note_lines(run)} lines of corrections."
             )
+            if run.has_other_key:
+                say(f"{run.period} keeps the key that it was first billed with.")

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from node.billing.access import Subject, View
+from node.billing.allocation import Key
+from node.billing.archive import Archive
 from node.billing.bill_energy import BilledEnergy, billed_energy
 from node.billing.curve_files import CurveTable, read_curve_table
 from node.billing.keys import default_dynamic, read_key
-from node.billing.monthly import Archive
 from node.billing.months import Month
 from node.billing.operation import Consumer, Operation, Producer
 from node.billing.operation_file import read_operation
@@ -110,7 +111,7 @@ def _billed(operation: Operation, files: MonthFiles, folder: Path, period: Perio
     energy = billed_energy(
         operation,
         read_tariffs(files.tariffs).accepting(operation.accepted),
-        default_dynamic() if files.key is None else read_key(files.key),
+        _key(files.key, kept / "key.toml"),
         _table(kept / "production.csv", period),
         _table(kept / "consumption.csv", period),
         period,
@@ -122,6 +123,13 @@ def _billed(operation: Operation, files: MonthFiles, folder: Path, period: Perio
             next_step="give the operation's file and the key that it was billed with",
         )
     return _Billed(energy, document["bills"])
+
+
+def _key(given: Path | None, kept: Path) -> Key:
+    """The key that was handed over, else the one that the month was billed with."""
+    if given is None and not kept.exists():
+        return default_dynamic()
+    return read_key(kept if given is None else given)
 
 
 def _table(path: Path, period: Period) -> CurveTable:

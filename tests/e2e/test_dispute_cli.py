@@ -43,6 +43,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_from_a_claim_to_notes_that_sum_to_zero(desk: Desk) -> None:
+    desk.bill()
     opened = document(desk.open(desk.claim()))
     number = opened["number"][:12]
     assert (opened["state"], opened["informational"]) == ("open", False)
@@ -51,7 +52,10 @@ def test_from_a_claim_to_notes_that_sum_to_zero(desk: Desk) -> None:
     assert (ruled["state"], len(ruled["digest"]), ruled["recorded"]) == ("ruled", 64, False)
     settled = document(desk.settle(number, "--out", desk.folder / "notes.json"))
     assert settled["state"] == "settled"
-    assert settled["steps"] == [iso_utc(FROM_S), iso_utc(FROM_S + 1800)]
+    (october,) = settled["months"]
+    assert (october["month"], october["revision"]) == ("2025-10", 2)
+    assert october["steps"] == [iso_utc(FROM_S), iso_utc(FROM_S + 1800)]
+    assert [one["state"] for one in october["rulings"]] == ["in_force"]
     assert settled["notes"]
     assert sum(note["amount_cents"] for note in settled["notes"]) == 0
     assert set(settled["not_kept"]) >= {"community", ROOF}
@@ -133,20 +137,28 @@ def test_what_is_refused_on_the_way(desk: Desk) -> None:
 
 
 def test_a_ruling_holds_under_the_rules_of_its_time(desk: Desk) -> None:
+    desk.bill()
     number = document(desk.open(desk.claim()))["number"][:12]
     give_document(desk, number)
     document(desk.rule(number, "--outcome", "upheld", rules="2024-9"))
     other = desk.settle(number)
     assert (other.exit_code, "under rules 2024-9" in other.stderr) == (6, True)
+    street = desk.folder / "street.toml"
+    street.write_text(street.read_text().replace("2025-1", "2024-9"))
+    pretended = desk.settle(number)
+    assert (pretended.exit_code, "billed under rules 2025-1" in pretended.stderr) == (6, True)
+    assert not (desk.folder / "bills" / "rulings.jsonl").exists()
 
 
 def test_an_adjusted_value_is_settled(desk: Desk) -> None:
+    desk.bill()
     number = document(desk.open(desk.claim()))["number"][:12]
     give_document(desk, number)
     values = desk.folder / "adjusted.csv"
     values.write_text(f"start,wh\n{iso_utc(FROM_S)},\n{iso_utc(FROM_S + 1800)},77\n")
     document(desk.rule(number, "--outcome", "adjusted", "--values", values))
-    assert document(desk.settle(number))["steps"] == [iso_utc(FROM_S + 1800)]
+    (october,) = document(desk.settle(number))["months"]
+    assert october["steps"] == [iso_utc(FROM_S + 1800)]
 
 
 def test_a_node_opens_its_evidence_against_the_run(desk: Desk) -> None:

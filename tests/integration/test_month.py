@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from node.billing.monthly import Archive, due_months
+from node.billing.archive import Archive
+from node.billing.monthly import due_months
 from node.cli.main import cli
 from node.slots import parse_iso_utc
 from tests.support.billing_cases import BARN, FLAT, MILL, PARIS, ROOF, month

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from node.chain.community import Community, save_community
 from node.chain.keys import Key
 from node.cli.main import cli
 from node.slots import iso_utc
-from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, curves, month
+from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, month
+from tests.support.operator_month import WattsOf, write_r63
 
 OCTOBER: Final = month("2025-10")
 STEP: Final = 700
@@ -130,11 +132,33 @@ class Desk:
             *("--unrecorded", "--json"),
         )
 
+    def month(self, day: str, *more: object) -> Result:
+        """Run the month's round on a day."""
+        return self.run(
+            *("supplier", "month", "--operation", self.folder / "street.toml"),
+            *("--inbox", self.folder / "inbox", "--curves", self.folder / "curves.db"),
+            *("--out", self.folder / "bills", "--at", f"{day}T06:00:00Z", "--json", *more),
+        )
+
+    def bill(self) -> None:
+        """Bill October, from the operator's file."""
+        (self.folder / "inbox").mkdir()
+        consumers: dict[str, WattsOf] = {
+            FLAT: lambda n: 2 * (300 + n % 7),
+            MILL: lambda n: 2 * (200 + n % 11),
+        }
+        producers: dict[str, WattsOf] = {
+            ROOF: lambda n: 1_800 if 16 <= n % 48 < 36 else 0,
+            BARN: lambda n: 2 * (n % 50),
+        }
+        write_r63(self.folder / "inbox" / "1.csv", date(2025, 10, 1), 31, consumers, producers)
+        document(self.month("2025-11-02"))
+
     def settle(self, number: str, *more: object) -> Result:
         return self.office(
             *("dispute", "settle", number, "--operation", self.folder / "street.toml"),
-            *("--month", "2025-10", "--production", self.folder / "produced.csv"),
-            *("--consumption", self.folder / "consumed.csv", "--json", *more),
+            *("--curves", self.folder / "curves.db", "--bills", self.folder / "bills"),
+            *("--json", *more),
         )
 
 
@@ -151,7 +175,7 @@ def write_table(path: Path, table: CurveTable) -> None:
 
 
 def made_desk(folder: Path) -> Desk:
-    """A desk with a community, its bills' curves, two members and a trusted grid operator."""
+    """A desk with a community, an operation, two members and a trusted grid operator."""
     desk = Desk(folder)
     address = "0x" + "0b" * 20
     code_hash = "0x" + "00" * 32
@@ -174,14 +198,6 @@ def made_desk(folder: Path) -> Desk:
     )
     (folder / "street.toml").write_text(OPERATION)
     assert read_operation(folder / "street.toml").rules == "2025-1"
-    write_table(
-        folder / "produced.csv",
-        curves(OCTOBER, {ROOF: lambda n: 900 if 16 <= n % 48 < 36 else 0, BARN: lambda n: n % 50}),
-    )
-    write_table(
-        folder / "consumed.csv",
-        curves(OCTOBER, {FLAT: lambda n: 300 + n % 7, MILL: lambda n: 200 + n % 11}),
-    )
     people = (("The flat", 2, FLAT, HOME), ("The mill", 3, MILL, EVE))
     for name, number, point, key in people:
         added = desk.office(

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.billing.allocation import allocate
-from node.billing.bill_energy import BilledEnergy, billed_energy
+from node.billing.bill_energy import BilledEnergy, billed_energy, frame_of, reopened
+from node.billing.bill_files import bills_document
 from node.billing.bill_making import bill_energy
-from node.billing.bills import COMMUNITY, LineKind
+from node.billing.bills import COMMUNITY, LineKind, PeriodBills
 from node.billing.claims import Series, claim_document, claim_from, series_from
 from node.billing.curve_files import CurveTable
 from node.billing.dispute_documents import dispute_document, dispute_from
@@ -35,7 +35,7 @@ from node.billing.disputes import (
     settle,
 )
 from node.billing.keys import default_dynamic
-from node.billing.notes import Note, carried_over, settlement_of
+from node.billing.notes import Note, carried_over, notes_between
 from node.billing.openings import (
     Opening,
     OpeningVerdict,
@@ -48,7 +48,6 @@ from node.billing.rulings import (
     Outcome,
     corrected_curve,
     market_entries,
-    rerun,
     ruling_document,
     ruling_from,
 )
@@ -71,7 +70,6 @@ from tests.support.dispute_cases import (
     series,
 )
 from tests.support.official_curves import SLOT_S, measured_otherwise, random_fills
-from tests.support.random_months import random_month
 
 SEEDS = st.integers(0, 2**32)
 
@@ -394,145 +392,73 @@ def check_notes(notes: tuple[Note, ...]) -> None:
     assert not any(by_pair.values())
 
 
-class TestRerun:
-    def test_a_ruling_gives_the_bills_that_would_have_been(self) -> None:
+def corrected(
+    energy: BilledEnergy, produced: CurveTable, consumed: CurveTable
+) -> tuple[tuple[int, ...], PeriodBills, tuple[Note, ...]]:
+    """The steps that corrected curves open, the bills then, and the notes that lead there."""
+    tables = TARIFFS.accepting(operation().accepted)
+    again = reopened(energy, frame_of(operation(), tables, produced, consumed, OCTOBER))
+    before = bill_energy(operation(), tables, energy, provisional=True)
+    after = bill_energy(operation(), tables, again.energy)
+    return again.steps, after, notes_between(bills_document(before), bills_document(after))
+
+
+class TestCorrections:
+    def test_a_correction_gives_the_bills_that_would_have_been(self) -> None:
         """The touched steps alone are run again; the whole month made anew is the same."""
         produced, consumed, energy = billed()
-        start_s = OCTOBER.start_s + 700 * 1800
-        reference = series(0, MISSING, 4_000, from_s=start_s)
-        tables = TARIFFS.accepting(operation().accepted)
-        settled = settlement_of(operation(), tables, energy, reference, FLAT)
-        anew = from_curves(produced, with_values(consumed, FLAT, {700: 0, 702: 4_000}))
-        wanted = bill_energy(operation(), tables, anew)
-        assert settled.steps == (700, 702)
-        assert [bill.lines for bill in settled.bills.every] == [b.lines for b in wanted.every]
-        assert [bill.energy for bill in settled.bills.every] == [b.energy for b in wanted.every]
-        assert settled.bills.stamp.inputs == wanted.stamp.inputs
-        assert settled.bills.stamp.revision == 2
-        assert settled.notes
-        check_notes(settled.notes)
+        late = with_values(consumed, FLAT, {700: 0, 702: 4_000})
+        steps, made, notes = corrected(energy, produced, late)
+        wanted = bill_energy(
+            operation(),
+            TARIFFS.accepting(operation().accepted),
+            from_curves(produced, late),
+        )
+        assert steps == (700, 702)
+        assert made == wanted
+        assert notes
+        check_notes(notes)
 
     def test_every_member_of_the_step_is_credited_or_debited(self) -> None:
-        _, _, energy = billed()
-        reference = series(4_000, from_s=OCTOBER.start_s + 700 * 1800)
-        tables = TARIFFS.accepting(operation().accepted)
-        notes = settlement_of(operation(), tables, energy, reference, FLAT).notes
+        produced, consumed, energy = billed()
+        _, _, notes = corrected(energy, produced, with_values(consumed, FLAT, {700: 4_000}))
         own = [note for note in notes if not note.is_advice]
         assert {note.party for note in own} >= {FLAT, MILL, ROOF, BARN}
-        flat_wh = sum(
-            change.energy_wh
-            for note in own
-            if note.party == FLAT and note.other != COMMUNITY
-            for change in note.changes
-            if change.kind is LineKind.LOCAL_ENERGY
-        )
-        mill_wh = sum(
-            change.energy_wh
-            for note in own
-            if note.party == MILL and note.other != COMMUNITY
-            for change in note.changes
-            if change.kind is LineKind.LOCAL_ENERGY
+        flat_wh, mill_wh = (
+            sum(
+                change.energy_wh
+                for note in own
+                if note.party == point and note.other != COMMUNITY
+                for change in note.changes
+                if change.kind is LineKind.LOCAL_ENERGY
+            )
+            for point in (FLAT, MILL)
         )
         assert flat_wh > 0 > mill_wh
 
     def test_a_correction_that_lowers_production_is_taken_back_from_consumers(self) -> None:
         produced, consumed, energy = billed()
-        reference = series(0, side=Side.ASK, from_s=OCTOBER.start_s + 700 * 1800)
-        tables = TARIFFS.accepting(operation().accepted)
-        settled = settlement_of(operation(), tables, energy, reference, ROOF)
-        (roof,) = [n for n in settled.notes if n.party == ROOF and n.other == MILL]
+        _, _, notes = corrected(energy, with_values(produced, ROOF, {700: 0}), consumed)
+        (roof,) = [n for n in notes if n.party == ROOF and n.other == MILL]
         assert roof.word == "debit"
-        check_notes(settled.notes)
-        anew = from_curves(with_values(produced, ROOF, {700: 0}), consumed)
-        assert settled.bills.stamp.inputs == bill_energy(operation(), tables, anew).stamp.inputs
+        check_notes(notes)
 
-    def test_two_corrections_of_one_step_lead_to_the_last(self) -> None:
-        produced, consumed, energy = billed()
-        tables = TARIFFS.accepting(operation().accepted)
-        first = series(5, from_s=OCTOBER.start_s + 700 * 1800)
-        once = settlement_of(operation(), tables, energy, first, FLAT)
-        then = from_curves(produced, with_values(consumed, FLAT, {700: 5}))
-        second = series(350, from_s=OCTOBER.start_s + 700 * 1800)
-        twice = settlement_of(operation(), tables, then, second, FLAT, revision=3)
-        direct = settlement_of(operation(), tables, energy, second, FLAT)
-        sums: Counter[tuple[str, str]] = Counter()
-        for sign, notes in ((1, once.notes), (1, twice.notes), (-1, direct.notes)):
-            for note in notes:
-                sums[note.party, note.other] += sign * note.amount_cents
-        assert not any(sums.values())
-        assert twice.bills.consumers[0].number.endswith("-r3")
-
-    def test_a_step_that_was_open_is_billed_when_its_value_is_ruled(self) -> None:
+    def test_a_step_that_was_open_is_billed_when_its_value_is_known(self) -> None:
         produced, consumed, _ = billed()
         gap = with_values(consumed, FLAT, {700: MISSING})
+        whole = with_values(consumed, FLAT, {700: 400})
+        _, made, notes = corrected(from_curves(produced, gap), produced, whole)
         tables = TARIFFS.accepting(operation().accepted)
-        reference = series(400, from_s=OCTOBER.start_s + 700 * 1800)
-        settled = settlement_of(
-            operation(), tables, from_curves(produced, gap), reference, FLAT, provisional=True
-        )
-        anew = from_curves(produced, with_values(consumed, FLAT, {700: 400}))
-        wanted = bill_energy(operation(), tables, anew)
-        assert [bill.lines for bill in settled.bills.every] == [b.lines for b in wanted.every]
-        assert settled.bills.stamp.open_steps == 0
-        assert [b.energy for b in settled.bills.consumers] == [b.energy for b in wanted.consumers]
-        check_notes(settled.notes)
-
-    def test_other_steps_and_unknown_points_are_refused(self) -> None:
-        _, _, energy = billed()
-        tables = TARIFFS.accepting(operation().accepted)
-        quarter = Series(3, Side.BID, FROM_S, 900, (1,))
-        with pytest.raises(ConfigurationError, match="steps of 900 s"):
-            settlement_of(operation(), tables, energy, quarter, FLAT)
-        with pytest.raises(ConfigurationError, match="no curve on this side"):
-            settlement_of(operation(), tables, energy, series(1), "stranger")
+        assert made == bill_energy(operation(), tables, from_curves(produced, whole))
+        assert made.stamp.open_steps == 0
+        check_notes(notes)
 
     def test_what_is_small_is_carried_over_by_both(self) -> None:
-        _, _, energy = billed()
-        tables = TARIFFS.accepting(operation().accepted)
-        reference = series(4_000, from_s=OCTOBER.start_s + 700 * 1800)
-        notes = settlement_of(operation(), tables, energy, reference, FLAT).notes
-        due, carried = carried_over(notes, {}, 5)
-        assert due
-        assert carried
-        assert all(sums[a, b] == -sums[b, a] for sums in (due, carried) for a, b in sums)
-        later, rest = carried_over((), carried, 1)
-        assert (later, rest) == (carried, {})
-
-
-@given(SEEDS)
-def test_a_rerun_is_the_allocation_of_the_corrected_curves(seed: int) -> None:
-    """Whatever the key: the steps that a ruling touches, and no others, are as if made anew."""
-    rng = random.Random(seed)
-    case = random_month(rng)
-    if not case.steps or case.key.name == "market":
-        return
-    side = rng.choice((Side.ASK, Side.BID))
-    table = case.production if side is Side.ASK else case.consumption
-    point = rng.choice(sorted(table))
-    steps = rng.sample(range(case.steps), min(case.steps, 5))
-    values_wh = {step: rng.choice((0, 1, 900, table[point][step])) for step in steps}
-    before = allocate(case.key, case.production, case.consumption)
-    done = rerun(before, point, side, values_wh)
-    curve = table[point][:]
-    for step, value in values_wh.items():
-        curve[step] = value
-    corrected = dict(table) | {point: curve}
-    anew = allocate(
-        case.key,
-        corrected if side is Side.ASK else case.production,
-        corrected if side is Side.BID else case.consumption,
-    )
-    assert (done.after.given, done.after.allocated) == (anew.given, anew.allocated)
-    assert done.after.open_steps == anew.open_steps
-    assert {change.step for change in done.changes} <= set(steps)
-    moved_wh = Counter[str]()
-    for change in done.changes:
-        for producer, row in zip(before.production, change.matrix, strict=True):
-            moved_wh[producer] += sum(row)
-    for producer in before.production:
-        gained_wh = sum(max(wh, 0) for wh in done.after.given[producer])
-        gained_wh -= sum(max(wh, 0) for wh in before.given[producer])
-        assert moved_wh[producer] == gained_wh
+        sums = {(FLAT, ROOF): 7, (ROOF, FLAT): -7, (MILL, ROOF): 2, (ROOF, MILL): -2}
+        due, carried = carried_over(sums, 5)
+        assert set(due) == {(FLAT, ROOF), (ROOF, FLAT)}
+        assert due | carried == sums
+        assert carried_over(carried, 1) == (carried, {})
 
 
 @given(SEEDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.billing.allocation.engine import Allocation, allocate
+from node.billing.allocation.engine import Allocation, Reallocation, allocate, reallocate
 from node.billing.allocation.plain import Matrix, apportion
 from node.billing.allocation.rounds import (
     SCALE,
@@ -22,8 +22,10 @@ __all__ = [
     "Matrix",
     "PairStage",
     "PoolStage",
+    "Reallocation",
     "Round",
     "StatedStage",
     "allocate",
     "apportion",
+    "reallocate",
 ]

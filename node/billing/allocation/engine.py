@@ -19,7 +19,7 @@ from node.billing.allocation.plain import Matrix
 from node.billing.allocation.rounds import Key, ResolvedStage, resolve
 from node.billing.series import MISSING
 
-__all__ = ["Allocation", "allocate"]
+__all__ = ["Allocation", "Reallocation", "allocate", "reallocate"]
 
 HAS_NUMPY: Final = find_spec("numpy") is not None
 
@@ -123,6 +123,100 @@ def allocate(
         pairs=pairs,
     )
     return Allocation(key, stages, produced, consumed, given, allocated, open_steps, pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Reallocation:
+    """An allocation after some curves were corrected, and the steps that were made again."""
+
+    allocation: Allocation
+    steps: tuple[int, ...]
+
+
+def reallocate(
+    before: Allocation,
+    production: Mapping[str, Sequence[int]],
+    consumption: Mapping[str, Sequence[int]],
+    *,
+    groups: Sequence[int] | None = None,
+    plain: bool = not HAS_NUMPY,
+) -> Reallocation:
+    """Allocate again the steps in which any curve is now another, under the key of before.
+
+    The engine is asked about no other step, and every other figure stays as it was. That holds for
+    every key, because no stage remembers a step: a coefficient, or stated Wh, is the step's own.
+    ``groups`` are those that ``pairs`` was summed by. Raises ValueError for other points or steps,
+    ConfigurationError if more Wh were stated for a step than are measured now.
+    """
+    produced = {point: _as_array(production[point]) for point in sorted(production)}
+    consumed = {point: _as_array(consumption[point]) for point in sorted(consumption)}
+    touched = sorted(
+        _differing(before.production, produced) | _differing(before.consumption, consumed)
+    )
+    if not before.pairs:
+        groups = None
+    elif groups is None:
+        raise ValueError("the pairs were summed by groups, and these must be known again")
+    opened = {step for step in touched if any(c[step] < 0 for c in _all(produced, consumed))}
+    was_open = set(before.open_steps)
+    given = {point: array("q", curve) for point, curve in before.given.items()}
+    allocated = {point: array("q", curve) for point, curve in before.allocated.items()}
+    for curve in _all(given, allocated):
+        for step in opened:
+            curve[step] = MISSING
+    taken_out = _empty_pairs(before)
+    put_in = _empty_pairs(before)
+    engine = _engine(plain=plain)
+    engine.allocate_curves(
+        before.stages,
+        [step for step in touched if step not in was_open],
+        tuple(before.production.values()),
+        tuple(before.consumption.values()),
+        groups,
+        given_wh=tuple(array("q", curve) for curve in given.values()),
+        allocated_wh=tuple(array("q", curve) for curve in allocated.values()),
+        pairs=taken_out,
+    )
+    engine.allocate_curves(
+        before.stages,
+        [step for step in touched if step not in opened],
+        tuple(produced.values()),
+        tuple(consumed.values()),
+        groups,
+        given_wh=tuple(given.values()),
+        allocated_wh=tuple(allocated.values()),
+        pairs=put_in,
+    )
+    pairs = {
+        group: [
+            [wh - old + new for wh, old, new in zip(*rows, strict=True)]
+            for rows in zip(matrix, taken_out[group], put_in[group], strict=True)
+        ]
+        for group, matrix in before.pairs.items()
+    }
+    open_steps = tuple(sorted(was_open.difference(touched) | opened))
+    after = Allocation(
+        before.key, before.stages, produced, consumed, given, allocated, open_steps, pairs
+    )
+    return Reallocation(after, tuple(touched))
+
+
+def _differing(before: Mapping[str, array[int]], now: Mapping[str, array[int]]) -> set[int]:
+    """The steps in which a curve of one side is another."""
+    if list(before) != list(now):
+        raise ValueError("the curves are of other points than those that were allocated")
+    return {
+        step
+        for point, curve in now.items()
+        if curve != before[point]
+        for step, values in enumerate(zip(before[point], curve, strict=True))
+        if values[0] != values[1]
+    }
+
+
+def _empty_pairs(allocation: Allocation) -> dict[int, Matrix]:
+    wide = len(allocation.consumption)
+    return {group: [[0] * wide for _ in allocation.production] for group in allocation.pairs}
 
 
 def _engine(*, plain: bool) -> ModuleType:
