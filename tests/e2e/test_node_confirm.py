@@ -78,7 +78,7 @@ def test_a_replaced_meter_is_counted_once_its_owner_says_so(
         done = confirm(home, "swap", "--yes", "--json")
         assert (done.returncode, json.loads(done.stdout)) == (0, {"confirmed": "swap"})
         before = slots(home)
-        wait_for(lambda: slots(home) > before + 2, 60)
+        wait_for(lambda: slots(home) > before + 2, 180)  # a step that failed waits a minute
         assert node.stop()[0] == 0
     assert meters(home)[-1] == NEW_METER
     with NodeDatabase.open_read_only(home.database) as storage:
