@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.billing_cases import BARN, FLAT, MILL, ROOF
-from tests.support.dispute_desk import Desk, document, give_document, made_desk
+from tests.support.dispute_desk import STEP, Desk, document, give_document, made_desk
 from tests.support.operator_month import WattsOf, write_r63
 
 CONSUMERS: Mapping[str, WattsOf] = {FLAT: lambda n: 300 + n % 11 * 20, MILL: lambda _: 1_000}
@@ -156,3 +156,72 @@ def test_small_sums_wait_for_more(desk: Desk) -> None:
     later = document(desk.month("2026-01-02"))
     assert later["waiting_notes"] == []
     assert pairs(note_lines(bills_of(desk, "2025-12"), "consumer")) == carried
+
+
+LATE: Mapping[str, WattsOf] = {FLAT: lambda n: 7_000 if n == STEP else 300 + n % 11 * 20}
+
+
+def late_curve(desk: Desk, stage: str) -> None:
+    """The operator's file of October once more, with another value in the step of the dispute."""
+    write_r63(
+        desk.folder / "inbox" / "4.csv",
+        date(2025, 10, 1),
+        31,
+        {**CONSUMERS, **LATE},
+        PRODUCERS,
+        stage,
+    )
+
+
+def test_a_curve_that_corrects_a_ruled_step_credits_nobody_twice(desk: Desk) -> None:
+    """Ruled first or corrected first: the same bills, and each change once."""
+    late_curve(desk, "CORRIGE")
+    done = document(desk.month("2027-02-02", "--month", "2025-10"))
+    (october,) = done["months"]
+    assert (october["outcome"], october["revision"], october["reopened_steps"]) == ("billed", 3, 2)
+    (ruled,) = october["rulings"]
+    assert ruled["state"] == "superseded"
+    assert "the operator's later correction, 4.csv of 2027-02-02" in ruled["reason"]
+    november = document(desk.month("2027-02-02", "--month", "2025-11"))["months"][0]
+    assert november["note_lines"]
+    placed = pairs(note_lines(bills_of(desk, "2025-11"), "consumer"))
+    assert placed == changed(desk, 3), "what stands on November leads from October's first bill"
+
+    other = made_desk(desk.folder / "other")
+    (other.folder / "inbox").mkdir()
+    write_r63(other.folder / "inbox" / "1.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
+    document(other.month("2025-11-02"))
+    late_curve(other, "CORRIGE")
+    document(other.month("2027-02-02", "--month", "2025-10"))
+    number = str(document(other.open(other.claim(values_wh=(90_000, 0))))["number"])
+    give_document(other, number)
+    document(other.rule(number, "--outcome", "upheld"))
+    settled = document(other.settle(number))
+    assert settled["notes"] == [], "what came later holds already"
+    assert [one["state"] for one in settled["months"][0]["rulings"]] == ["superseded"]
+    assert sums_by_pair(bills_of(other, "2025-10", 2)) == sums_by_pair(bills_of(desk, "2025-10", 3))
+
+
+def test_a_curve_that_only_says_otherwise_is_held_for_a_person(desk: Desk) -> None:
+    late_curve(desk, "BRUT")
+    before = files(desk)
+    result = desk.month("2027-02-02", "--month", "2025-10")
+    assert result.exit_code == 7
+    assert "the ruling stays, 4.csv of 2027-02-02" in result.stderr
+    assert "corrected curve, or for another ruling" in result.stderr
+    after = files(desk)
+    assert {name for name in after if before.get(name) != after[name]} == {"2025-10/ruled.jsonl"}
+
+
+def sums_by_pair(found: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Cents of consumers' lines by seller and buyer."""
+    return pairs(
+        [line for bill in found["bills"] if bill["kind"] == "consumer" for line in bill["lines"]]
+    )
+
+
+def changed(desk: Desk, revision: int) -> dict[tuple[str, str], int]:
+    """Cents by seller and buyer between October's first bill and a revision."""
+    was, now = (sums_by_pair(bills_of(desk, "2025-10", number)) for number in (1, revision))
+    differences = {pair: now.get(pair, 0) - was.get(pair, 0) for pair in was | now}
+    return {pair: cents for pair, cents in differences.items() if cents}

@@ -176,6 +176,7 @@ def write_table(path: Path, table: CurveTable) -> None:
 
 def made_desk(folder: Path) -> Desk:
     """A desk with a community, an operation, two members and a trusted grid operator."""
+    folder.mkdir(exist_ok=True)
     desk = Desk(folder)
     address = "0x" + "0b" * 20
     code_hash = "0x" + "00" * 32

@@ -18,8 +18,10 @@ def write_r63(
     days: int,
     consumers: Mapping[str, WattsOf],
     producers: Mapping[str, WattsOf],
+    stage: str = "BRUT",
 ) -> Path:
-    """One file of half hours, with bare local stamps at the steps' ends as Enedis writes them."""
+    """One file of half hours, with bare local stamps at the steps' ends as Enedis writes them; its
+    values raw, or of another stage."""
     stamps = [end.strftime("%Y-%m-%d %H:%M:%S") for end in ends(first, days, 1800)]
     lines = [R63_HEADER]
     for points, trade in ((consumers, "CONS"), (producers, "PROD")):
@@ -28,7 +30,7 @@ def write_r63(
                 watts = watts_of(number)
                 value = "" if watts is None else str(watts)
                 lines.append(
-                    f"{point};2025-01-01 00:00:00;2026-01-01 00:00:00;PA;{trade};BRUT;W;"
+                    f"{point};2025-01-01 00:00:00;2026-01-01 00:00:00;PA;{trade};{stage};W;"
                     f"{stamp};{value};B;PT30M;0;0"
                 )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
