@@ -25,6 +25,7 @@ from node.billing.bills import (
 from node.billing.curve_files import CurveTable
 from node.billing.operation import Consumer, LocalAccise, Operation, Producer
 from node.billing.series import MISSING
+from node.billing.tariff_needs import TARIFF_REASONS, all_that_lacks
 from node.billing.tariffs import Standing, TariffTables
 from node.billing.time_of_use import Period
 from node.errors import Refused
@@ -69,9 +70,23 @@ def bill_energy(
     operation: Operation, tables: TariffTables, energy: BilledEnergy, *, provisional: bool = False
 ) -> PeriodBills:
     """Bill what was allocated. ``tables`` accept what the operation accepts. Who joins after the
-    period gets no bill; who left before it gets one, for there may be notes to stand on it."""
+    period gets no bill; who left before it gets one, for there may be notes to stand on it.
+
+    Raises Refused as ``bill_period`` does; for tariff rows, of all that lack at once.
+    """
+    try:
+        return _bills(operation, tables, energy, is_provisional=provisional)
+    except Refused as error:
+        if error.reason not in TARIFF_REASONS:
+            raise
+        raise all_that_lacks(error, operation, tables, energy.spans) from error
+
+
+def _bills(
+    operation: Operation, tables: TariffTables, energy: BilledEnergy, *, is_provisional: bool
+) -> PeriodBills:
     open_steps = energy.allocation.open_steps
-    if open_steps and not provisional:
+    if open_steps and not is_provisional:
         raise Refused(
             f"{_gap_text(energy)}: {len(open_steps)} steps of {energy.period} are open",
             reason="open_steps",

@@ -1,9 +1,9 @@
 """Dated tariffs: the grid's TURPE, the accise, the CTA and VAT, each row with its legal reference.
 
-The tables are CSV files beside this module; an operation may add a folder of its own with rows in
-the same columns. A row holds in ``[from, until)``. No row is stretched: a day that none covers is
-refused, and so is, unless told otherwise, a row whose figure two publications do not agree on
-(``standing``). Whoever bills compares the figures with the act that a row names.
+The tables are CSV files beside this module; an operation may add rows of its own in a TOML file. A
+row holds in ``[from, until)``. No row is stretched: a day that none covers is refused, and so is,
+unless told otherwise, a row whose figure two publications do not agree on (``standing``). Whoever
+bills compares the figures with the act that a row names.
 
 Rates are integers: units per Wh, units per year, or hundredths of a per cent.
 """
@@ -22,6 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
+from node.billing.tariff_file import own_rows
 from node.errors import ConfigurationError, Refused
 from node.units import UNITS_PER_CREDIT, UNITS_PER_WH_IN_CENT_PER_KWH
 
@@ -42,7 +43,7 @@ __all__ = [
     "read_tariffs",
 ]
 
-MAX_TABLE_BYTES: Final = 2**20
+_TABLES: Final = ("turpe", "accise", "cta", "vat")
 BASE: Final = ("BASE",)
 PEAK_CLASSES: Final = ("HP", "HC")
 FOUR_CLASSES: Final = ("HPH", "HCH", "HPB", "HCB")
@@ -135,21 +136,23 @@ class Table(Generic[_R]):
         )
         if row is None:
             raise Refused(
-                f"no row of {self.title} says what {name} is on {day}",
+                f"{self.title}: no row says what {name} is on {day}",
                 reason="tariff_unknown",
-                next_step="add the row, with the act that sets it, to a folder of tariffs of yours",
+                next_step="write the row, with the act that sets it, into a file of your own and"
+                " give it with --tariffs; docs/billing.md, Rows of your own, has one to begin with",
             )
         if row.standing not in self.accepted:
             raise Refused(
-                f"{self.title} {name} from {row.first} is {row.standing}: {row.reference}",
+                f"{self.title}: {name} from {row.first} is {row.standing} ({row.reference})",
                 reason="tariff_unconfirmed",
                 next_step=f'compare it with the act, then accept = ["{row.standing}"] in [tariffs]',
             )
         return row
 
     def changes(self, name: str, first: date, until: date) -> set[date]:
-        """The days after ``first`` and before ``until`` on which another row begins."""
-        return {row.first for row in self.rows if row.name == name and first < row.first < until}
+        """The days after ``first`` and before ``until`` on which a row begins or ends."""
+        days = {day for row in self.rows if row.name == name for day in (row.first, row.until)}
+        return {day for day in days if first < day < until}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,20 +184,26 @@ class TariffTables:
 
 
 def read_tariffs(own: Path | None = None) -> TariffTables:
-    """The tables that come along, with the rows of a folder of one's own added.
+    """The tables that come along, with the rows of a file of one's own added.
 
-    Raises ConfigurationError for a row that cannot be used, and for two that hold at one time.
+    Raises ConfigurationError for a row that cannot be used, for two that hold at one time, and for
+    a row of one's own that leaves a gap to its neighbour.
     """
+    shipped = {table: _shipped(table) for table in _TABLES}
+    added = {} if own is None else own_rows(own, {t: rows[0] for t, rows in shipped.items()})
+
+    def read(table: str, make: Callable[[Mapping[str, str]], _R]) -> tuple[_R, ...]:
+        columns, *rows = shipped[table]
+        cells = [_Cells(dict(zip(columns, row, strict=True)), f"{table}.csv") for row in rows]
+        cells += [_Cells(row.cells, row.file, row.line) for row in added.get(table, ())]
+        return _in_order([(each, _made(each, make)) for each in cells])
+
     accepted = frozenset({Standing.CONFIRMED})
-    turpe = _read("turpe", own, _turpe)
-    accise = _read("accise", own, lambda cells: _rate(cells, "eur_mwh", eur_mwh))
-    cta = _read("cta", own, lambda cells: _rate(cells, "per_cent", per_cent))
-    vat = _read("vat", own, lambda cells: _rate(cells, "per_cent", per_cent))
     return TariffTables(
-        Table("TURPE", turpe, accepted),
-        Table("accise", accise, accepted),
-        Table("CTA", cta, accepted),
-        Table("VAT", vat, accepted),
+        Table("TURPE", read("turpe", _turpe), accepted),
+        Table("accise", read("accise", lambda cells: _rate(cells, "eur_mwh", eur_mwh)), accepted),
+        Table("CTA", read("cta", lambda cells: _rate(cells, "per_cent", per_cent)), accepted),
+        Table("VAT", read("vat", lambda cells: _rate(cells, "per_cent", per_cent)), accepted),
     )
 
 
@@ -231,49 +240,52 @@ def _exact(text: str, factor: int) -> int:
     return int(scaled)
 
 
-def _read(table: str, own: Path | None, make: Callable[[Mapping[str, str]], _R]) -> tuple[_R, ...]:
-    shipped = files("node.billing").joinpath("tariff_tables", f"{table}.csv").read_text("utf-8")
-    columns = next(csv.reader([shipped.partition("\n")[0]]))
-    rows = list(_rows(shipped, columns, f"{table}.csv", make))
-    path = None if own is None else own / f"{table}.csv"
-    if path is not None and path.exists():
-        rows += _rows(_own_text(path), columns, path, make)
-    rows.sort(key=lambda row: (row.name, row.first))
-    for before, after in itertools.pairwise(rows):
-        if before.name == after.name and after.first < before.until:
-            raise ConfigurationError(
-                f"two rows of {after.name} hold on {after.first}", file=path or f"{table}.csv"
-            )
-    return tuple(rows)
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """A row before it is read, and where it stands; ``line`` if it is one's own."""
+
+    cells: Mapping[str, str]
+    file: Path | str
+    line: int | None = None
+
+    @property
+    def is_own(self) -> bool:
+        return isinstance(self.file, Path)
 
 
-def _own_text(path: Path) -> str:
+def _shipped(table: str) -> list[list[str]]:
+    """The rows of a table that comes along, its columns first."""
+    text = files("node.billing").joinpath("tariff_tables", f"{table}.csv").read_text("utf-8")
+    return [row for row in csv.reader(text.splitlines()) if row]
+
+
+def _made(where: _Cells, make: Callable[[Mapping[str, str]], _R]) -> _R:
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise ConfigurationError(f"is larger than {MAX_TABLE_BYTES} bytes", file=path)
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot be read ({error})", file=path) from error
+        return make(where.cells)
+    except ValueError as error:
+        raise ConfigurationError(str(error), file=where.file, line=where.line) from error
 
 
-def _rows(
-    text: str, columns: list[str], file: Path | str, make: Callable[[Mapping[str, str]], _R]
-) -> Iterable[_R]:
-    rows = csv.reader(text.splitlines())
-    if next(rows, None) != columns:
-        raise ConfigurationError(f"does not begin with {','.join(columns)}", file=file, line=1)
-    for row in rows:
-        if not row:
+def _in_order(rows: list[tuple[_Cells, _R]]) -> tuple[_R, ...]:
+    """The rows by name and date; two that hold at once are refused, and so is a gap beside a row of
+    one's own: it would be found on the day on which somebody is to be billed."""
+    rows.sort(key=lambda pair: (pair[1].name, pair[1].first))
+    for (where, before), (where_after, after) in itertools.pairwise(rows):
+        if before.name != after.name:
             continue
-        if len(row) != len(columns):
+        own = where_after if where_after.is_own else where
+        if after.first < before.until:
             raise ConfigurationError(
-                f"{len(row)} columns, {len(columns)} in the header", file=file, line=rows.line_num
+                f"two rows of {after.name} hold on {after.first}", file=own.file, line=own.line
             )
-        try:
-            made = make(dict(zip(columns, row, strict=True)))
-        except ValueError as error:
-            raise ConfigurationError(str(error), file=file, line=rows.line_num) from error
-        yield made
+        if before.until < after.first and own.is_own:
+            raise ConfigurationError(
+                f"no row of {after.name} holds from {before.until} to {after.first}",
+                file=own.file,
+                line=own.line,
+                next_step="add the row between, or let this one begin or end beside its neighbour",
+            )
+    return tuple(row for _, row in rows)
 
 
 def _head(cells: Mapping[str, str]) -> tuple[str, date, date, Standing, str]:

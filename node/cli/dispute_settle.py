@@ -75,7 +75,7 @@ class _Carried:
 @click.argument("wanted", metavar="DISPUTE")
 @click.option("--operation", "operation_file", type=FILE, help="Members and prices of that time.")
 @click.option("--bills", "folder", type=FILE, metavar="DIR", help="Where bills lie.")
-@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option("--month", metavar="YYYY-MM", help="Of a market: the month of --curves.")
 @click.option("--withdrawals", type=FILE, help="Of a market: what the operator saw drawn before.")
 @click.option("--injections", type=FILE, help="Of a market: what it saw fed in before.")

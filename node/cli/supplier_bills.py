@@ -90,7 +90,7 @@ def _day(_: click.Context, __: click.Parameter, text: str | None) -> date | None
 @click.option("--consumption", "consumed", type=FILE, help="A table of consumers' curves.")
 @click.option("--curves", "database", type=FILE, help="Instead of tables: the imported curves.")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
-@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option("--provisional", is_flag=True, help="Leave steps without a value out, and say so.")
 @click.option("--out", type=FILE, metavar="DIR", help="Write pages, documents and tables there.")
 @csv_option

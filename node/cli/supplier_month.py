@@ -64,7 +64,7 @@ class _Collected:
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="Where bills lie.")
 @click.option("--month", "month_text", metavar="YYYY-MM", help="Only this one.  [default: all due]")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
-@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option(
     "--least-note",
     "threshold_cents",

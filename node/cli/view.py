@@ -74,7 +74,7 @@ _COLUMNS: Final = (
 @click.option("--operation", "operation_file", type=FILE, required=True, help="Members and prices.")
 @click.option("--bills", "archive", type=FILE, metavar="DIR", help="The folder of bills.")
 @click.option("--key", "rule_file", type=FILE, help="Its key.  [default: pro rata of consumption]")
-@click.option("--tariffs", "own", type=FILE, metavar="DIR", help="Rows of your own, in addition.")
+@click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option(
     "--group",
     "groups",

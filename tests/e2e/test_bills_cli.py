@@ -132,13 +132,19 @@ def test_own_tariffs_fill_what_the_tables_lack(street: list[object], tmp_path: P
         *("--production", roofs, "--consumption", write_table(tmp_path / "homes.csv", homes)),
         *("--month", "2026-10"),
     )
-    assert "no row of accise" in supplier(*arguments).stderr
-    own = tmp_path / "tariffs"
-    own.mkdir()
-    (own / "accise.csv").write_text(
-        "name,from,until,standing,eur_mwh,reference\n"
-        "household,2026-08-01,2027-02-01,confirmed,30.85,an act\n"
+    unknown = supplier(*arguments)
+    assert unknown.exit_code == 6
+    assert "accise: no row says what household is on 2026-10-01" in unknown.stderr
+    assert "--tariffs; docs/billing.md, Rows of your own" in unknown.stderr
+    own = tmp_path / "tariffs.toml"
+    own.write_text(
+        '[[accise]]\nname = "household"\nfrom = 2026-10-01\nuntil = 2027-02-01\n'
+        'standing = "confirmed"\nreference = "an act"\neur_mwh = "30.85"\n'
     )
+    gap = supplier(*arguments, "--tariffs", own)
+    assert gap.exit_code == 3
+    assert "tariffs.toml:1: no row of household holds from 2026-08-01 to 2026-10-01" in gap.stderr
+    own.write_text(own.read_text().replace("2026-10-01", "2026-08-01"))
     result = supplier(*arguments, "--tariffs", own, "--json")
     assert result.exit_code == 0, result.output
     assert {

@@ -26,7 +26,7 @@ from node.billing.tariffs import (
 )
 from node.billing.time_of_use import Calendar, Period, parse_off_peak
 from node.errors import ConfigurationError, Refused
-from tests.support.billing_cases import street
+from tests.support.billing_cases import street, street_bills
 from tests.support.shared import shared_path
 
 ALL = read_tariffs().accepting(Standing)
@@ -144,45 +144,157 @@ def test_a_row_that_is_not_confirmed_is_refused_unless_told() -> None:
         told.turpe.at("CU4_ACC", date(2023, 9, 1))
 
 
+ROW = {
+    "name": '"household"',
+    "from": "2026-08-01",
+    "until": "2027-02-01",
+    "standing": '"confirmed"',
+    "reference": '"an act"',
+    "eur_mwh": '"31.00"',
+}
+
+
+def accise_row(**changes: str | None) -> str:
+    """A row of the excise as TOML; None leaves a field out."""
+    fields = {name: value for name, value in (ROW | changes).items() if value is not None}
+    return "[[accise]]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())
+
+
+def read_own(folder: Path, *rows: str) -> TariffTables:
+    path = folder / "tariffs.toml"
+    path.write_text("\n".join(rows))
+    return read_tariffs(path)
+
+
 def test_own_rows_are_added_and_change_the_digest(tmp_path: Path) -> None:
-    (tmp_path / "accise.csv").write_text(
-        "name,from,until,standing,eur_mwh,reference\n"
-        'household,2026-08-01,2027-02-01,confirmed,31.00,"an act"\n'
-    )
-    own = read_tariffs(tmp_path)
+    own = read_own(tmp_path, accise_row())
     assert own.accise.at("household", date(2026, 10, 1)).value == 3_100
     autumn, spring = (date(2026, 10, 1), date(2026, 11, 1)), (date(2026, 3, 1), date(2026, 4, 1))
     assert own.digest_of(*autumn) != STRICT.digest_of(*autumn)
     assert own.digest_of(*spring) == STRICT.digest_of(*spring), "what was billed stays as it was"
 
 
+def test_the_rows_that_the_docs_show_are_taken(tmp_path: Path) -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs" / "billing.md"
+    text = docs.read_text("utf-8").partition("```tariffs\n")[2].partition("```")[0]
+    own = read_own(tmp_path, text)
+    day = date(2026, 10, 1)
+    turpe = own.turpe.at("CU4_ACC", day)
+    assert (turpe.classes, turpe.reference[:7]) == (FOUR_CLASSES, "The act")
+    assert turpe.auto == dict(zip(FOUR_CLASSES, (3_000, 1_500, 1_000, 500), strict=True))
+    assert own.cta.at("distribution", day).value == 1_500
+    assert own.vat.at("normal", date(2027, 3, 1)).value == 2_000
+    assert all(row in own.turpe.rows for row in STRICT.turpe.rows)
+
+
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("changes", "message"),
     [
-        ("household,2026-07-01,2027-02-01,confirmed,31.00,act", "two rows of household"),
-        ("household,2026-09-01,2026-09-01,confirmed,31.00,act", "csv:2: until is not after"),
-        ("household,2026-09-01,2026-10-01,confirmed,31.00,", "no reference"),
-        ("household,2026-09-01,2026-10-01,sure,31.00,act", "'sure' is not a valid"),
-        ("household,2026-09-01,2026-10-01,confirmed,31.0000001,act", "more decimals"),
-        ("household,2026-09-01,2026-10-01,confirmed,-1,act", "negative"),
-        ("household,2026-09-01,2026-10-01,confirmed,NaN,act", "is no number"),
-        ("household,2026-09-01,2026-10-01,confirmed,x,act", "is no number"),
-        ("household,2026-09-01,2026-10-01,confirmed", "4 columns, 6 in"),
+        ({"from": "2026-07-01"}, "toml:2: two rows of household hold on 2026-07-01"),
+        ({"from": "2026-10-01"}, "toml:2: no row of household holds from 2026-08-01 to 2026-10-01"),
+        ({"until": "2026-08-01"}, "toml:2: until is not after"),
+        ({"until": '"2027-02-01"'}, "until is no date"),
+        ({"until": "2027-02-01T00:00:00Z"}, "until is no date"),
+        ({"reference": None}, "toml:2: lacks reference"),
+        ({"reference": '""'}, "reference is no text"),
+        ({"standing": '"sure"'}, "'sure' is not a valid"),
+        ({"eur_mwh": '"31.0000001"'}, "more decimals"),
+        ({"eur_mwh": '"-1"'}, "negative"),
+        ({"eur_mwh": '"NaN"'}, "is no number"),
+        ({"eur_mwh": '"x"'}, "is no number"),
+        ({"eur_mwh": "31.00"}, "eur_mwh is no text in quotes"),
+        ({"eur_kwh": '"1"'}, "has no field eur_kwh"),
     ],
 )
-def test_own_rows_that_cannot_be_used_are_refused(tmp_path: Path, row: str, message: str) -> None:
-    (tmp_path / "accise.csv").write_text(f"name,from,until,standing,eur_mwh,reference\n{row}\n")
+def test_own_rows_that_cannot_be_used_are_refused(
+    tmp_path: Path, changes: dict[str, str | None], message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        read_tariffs(tmp_path)
+        read_own(tmp_path, "# by whom and when", accise_row(**changes))
 
 
-def test_own_tables_with_other_columns_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "turpe.csv").write_text("name,from\n")
-    with pytest.raises(ConfigurationError, match=r"turpe\.csv:1: does not begin with name,from,"):
+def test_own_rows_keep_to_each_other_too(tmp_path: Path) -> None:
+    first = accise_row(until="2026-11-01")
+    with pytest.raises(ConfigurationError, match=r"toml:9: two rows of household"):
+        read_own(tmp_path, first, accise_row(**{"from": "2026-10-31"}))
+    with pytest.raises(ConfigurationError, match=r"toml:9: no row of household holds from 2026-11"):
+        read_own(tmp_path, first, accise_row(**{"from": "2026-12-01"}))
+    assert read_own(tmp_path, first, accise_row(**{"from": "2026-11-01"})).accise.rows
+
+
+TURPE_ROW = """
+[[turpe]]
+name = "CU4"
+from = 2026-08-01
+until = 2027-08-01
+standing = "confirmed"
+reference = "an act"
+management_eur_year = "1"
+metering_eur_year = "1"
+power_eur_kva_year = "1"
+allo_ct_kwh = {allo}
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("allo", "more", "message"),
+    [
+        ('{ HP = "1", HPB = "2" }', "", "time classes 'HP HPB' are none"),
+        ('"1"', "", "allo_ct_kwh is no rate by class"),
+        ("{ BASE = 1 }", "", "allo_ct_kwh is no rate by class"),
+        ('{ BASE = "1 2" }', "", "allo_ct_kwh is no rate by class"),
+        ('{ HP = "1", HC = "2" }', 'auto_ct_kwh = { BASE = "1" }', "allo and auto have other"),
+    ],
+)
+def test_rates_by_class_are_refused_unless_whole(
+    tmp_path: Path, allo: str, more: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"toml:2: {message}"):
+        read_own(tmp_path, TURPE_ROW.format(allo=allo, more=more))
+
+
+def test_files_that_are_no_tariffs_are_refused(tmp_path: Path) -> None:
+    for text, message in (
+        ("[[taxes]]\n", "has no table taxes"),
+        ("[accise]\n", r"write each row of accise under \[\[accise"),
+        ("accise", "is not TOML"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            read_own(tmp_path, text)
+    with pytest.raises(ConfigurationError, match="is a folder"):
         read_tariffs(tmp_path)
-    (tmp_path / "turpe.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        read_tariffs(tmp_path)
+        read_tariffs(tmp_path / "none.toml")
+    (tmp_path / "tariffs.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_tariffs(tmp_path / "tariffs.toml")
+    (tmp_path / "tariffs.toml").write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(ConfigurationError, match="is larger"):
+        read_tariffs(tmp_path / "tariffs.toml")
+
+
+def test_a_row_that_ends_without_another_is_not_stretched() -> None:
+    """From July into August 2026: the last row's end cuts, and the days after it are refused."""
+    assert ALL.turpe.changes("CU4", date(2026, 7, 1), date(2026, 9, 1)) == {date(2026, 8, 1)}
+    period = Period(date(2026, 7, 15), date(2026, 8, 15), PARIS)
+    with pytest.raises(Refused, match="on 2026-08-01"):
+        street_bills(period, tariffs={"accept": ["one_source"]})
+
+
+def test_all_rows_that_lack_are_told_at_once() -> None:
+    period = Period(date(2026, 10, 1), date(2026, 11, 1), PARIS)
+    with pytest.raises(Refused) as error:
+        street_bills(period)
+    assert error.value.reason == "tariff_unknown"
+    for lacks in (
+        "TURPE: no row says what CU4_ACC is on 2026-10-01",
+        "accise: no row says what household is on 2026-10-01",
+        "CTA: no row says what distribution is on 2026-10-01",
+    ):
+        assert lacks in error.value.message
+    assert error.value.next_step is not None
+    assert error.value.next_step.count("--tariffs") == 1
 
 
 def test_rates_are_exact_integers() -> None:
