@@ -24,7 +24,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from node.chain.bootstrap import Deployment, Role, admit, issue_and_deposit, market_client
+from node.chain.bootstrap import (
+    Deployment,
+    Newcomer,
+    Role,
+    admit_all,
+    issue_and_deposit,
+    market_client,
+)
 from node.chain.client import MAX_BATCH
 from node.chain.community import CONTRACTS, GAS_PRICE_WEI, Community, save_community
 from node.chain.http import http_rpc
@@ -34,7 +41,7 @@ from node.chain.network.founding import found_community
 from node.chain.network.keeping import KEY_BYTES, make_account
 from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
-from node.chain.rpc import Rpc, Sender, number
+from node.chain.rpc import Call, Rpc, Sender, number
 from node.clock import SystemClock, wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError
 from node.model import (
@@ -336,42 +343,28 @@ class LiveStreet:
         raise ChainUnreachable(f"the relay does not come up: {self.relay.last_words()}")
 
     async def _admit_all(self, relay_url: str | None) -> None:
-        """Keys, numbers, gas and credit for every home. The operator admits while the purse pays:
-        each account's transactions wait for each other, those of two do not."""
+        """Keys, numbers, gas and credit for every home."""
         self._tell(f"admitting {len(self._homes)} households")
-        addresses: dict[str, str] = {}
-        for home in self._homes:
-            files = self._folder_of(home).keys
-            addresses[home.name] = make_account(files, secrets.token_bytes, light=True)
-
-        async def pay() -> None:
-            for address in addresses.values():
-                await self._purse.pay(address, ETHER)
-
-        async def admit_them() -> None:
-            for home in self._homes:
-                self.homes.append(await self._admit(home, relay_url))
-
-        await _together(pay(), admit_them())
+        newcomers = [self._newcomer(home) for home in self._homes]
+        admitted = await admit_all(self.rpc, self._operator, self._deployment, newcomers)
+        await self._purse.send_all([Call.paying(new.signer, ETHER) for new in newcomers])
+        for home, household in zip(self._homes, admitted, strict=True):
+            self.homes.append(self._lives(home, household, relay_url))
         deposits = {home.number: home.deposit_units for home in self.homes}
         await issue_and_deposit(self._purse, self._deployment, deposits)
         self._open.push_async_callback(self.stop_homes)
 
-    async def _admit(self, home: Home, relay_url: str | None) -> LiveHome:
+    def _newcomer(self, home: Home) -> Newcomer:
+        files = self._folder_of(home).keys
+        make_account(files, secrets.token_bytes, light=True)
+        key = open_key(files)
+        import_wh, export_wh = _flows(home)
+        return Newcomer(key, key.address, _limit_wh(import_wh), _limit_wh(export_wh))
+
+    def _lives(self, home: Home, number: int, relay_url: str | None) -> LiveHome:
+        """Write a home's settings."""
         folder = self._folder_of(home)
-        profile = home.profile
-        nets = [load - pv for load, pv in zip(profile.load_wh, profile.pv_wh, strict=True)]
-        import_wh, export_wh = [max(net, 0) for net in nets], [max(-net, 0) for net in nets]
-        key = open_key(folder.keys)
-        number = await admit(
-            self.rpc,
-            self._operator,
-            self._deployment,
-            key,
-            key.address,
-            import_limit_wh=_limit_wh(import_wh),
-            export_limit_wh=_limit_wh(export_wh),
-        )
+        import_wh, export_wh = _flows(home)
         folder.write_settings(
             self.community,
             number=number,
@@ -388,6 +381,13 @@ class LiveStreet:
         folder = self.folder / "homes" / home.name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return HomeFolder(folder)
+
+
+def _flows(home: Home) -> tuple[list[int], list[int]]:
+    """What a home's meter counts in each slot: import and export."""
+    profile = home.profile
+    nets = [load - pv for load, pv in zip(profile.load_wh, profile.pv_wh, strict=True)]
+    return [max(net, 0) for net in nets], [max(-net, 0) for net in nets]
 
 
 def _limit_wh(energies_wh: Sequence[int]) -> int:

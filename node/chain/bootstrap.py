@@ -14,7 +14,7 @@ from typing import Final
 from node.chain.client import MARKET, MarketAddress, MarketClient
 from node.chain.contracts import contract
 from node.chain.keys import Key, name_signer_hash, registry_domain
-from node.chain.rpc import Rpc, Sender
+from node.chain.rpc import Call, Rpc, Sender
 from node.model import MarketRules
 
 ACCESS: Final = contract("AccessManager")
@@ -96,18 +96,20 @@ async def deploy(
     *,
     recovery_delay_s: int = RECOVERY_DELAY_S,
 ) -> Deployment:
-    """Create the five contracts and put every restricted function into its role.
+    """Create the five contracts and put every restricted function into its role: in transactions
+    that do not wait for each other, because on a chain of five seconds a block each costs some.
 
     The administrator holds no role of the market by itself; ``grant`` gives them out.
     """
     created_in_block = await rpc.head()
-    access = await administrator.create(ACCESS, administrator.address)
-    registry = await administrator.create(REGISTRY, access, recovery_delay_s)
-    credit = await administrator.create(CREDIT, access)
-    market = await administrator.create(
-        MARKET, access, registry, credit, rules.slot_s, rules_argument(0, rules)
-    )
-    records = await administrator.create(RECORDS, access)
+    access, registry, credit, market, records = await administrator.will_create(5)
+    creations = [
+        Call.creating(ACCESS, administrator.address),
+        Call.creating(REGISTRY, access, recovery_delay_s),
+        Call.creating(CREDIT, access),
+        Call.creating(MARKET, access, registry, credit, rules.slot_s, rules_argument(0, rules)),
+        Call.creating(RECORDS, access),
+    ]
     deployment = Deployment(
         access, registry, credit, market, records, rules.slot_s, created_in_block
     )
@@ -121,8 +123,10 @@ async def deploy(
         for name, roles in ROLE_FUNCTIONS.items()
         for role, names in roles.items()
     ]
-    # One transaction: on a chain of five seconds a block, each costs some.
-    await administrator.send(access, ACCESS, "multicall", wiring, gas=GAS_PER_WIRING * len(wiring))
+    gas = GAS_PER_WIRING * len(wiring)
+    await administrator.send_all(
+        [*creations, Call.of(access, ACCESS, "multicall", wiring, gas=gas)]
+    )
     return deployment
 
 
@@ -142,6 +146,17 @@ async def grant(
     await administrator.send(deployment.access, ACCESS, "grantRole", int(role), account, delay_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A household to come: its owner's key, its signer's address, its limits in each slot."""
+
+    owner: Key
+    signer: str
+    import_limit_wh: int
+    export_limit_wh: int
+    supplier: int = 1
+
+
 async def admit(
     rpc: Rpc,
     operator: Sender,
@@ -153,30 +168,35 @@ async def admit(
     export_limit_wh: int,
     supplier: int = 1,
 ) -> int:
-    """Admit a household; returns its number.
+    """Admit a household; returns its number."""
+    newcomer = Newcomer(owner, signer, import_limit_wh, export_limit_wh, supplier)
+    (number,) = await admit_all(rpc, operator, deployment, [newcomer])
+    return number
 
-    The owner names its signer with a signature that the operator carries, so that a new household
+
+async def admit_all(
+    rpc: Rpc, operator: Sender, deployment: Deployment, newcomers: Sequence[Newcomer]
+) -> list[int]:
+    """Admit households, while nobody else admits any; returns their numbers.
+
+    Each owner names its signer with a signature that the operator carries, so that a new household
     needs no gas of its own.
     """
     registry = deployment.registry
-    await operator.send(
-        registry, REGISTRY, "admit", owner.address, import_limit_wh, export_limit_wh, supplier
-    )
-    number = int(await rpc.call(registry, REGISTRY, "households"))
-    nonce = int(await rpc.call(registry, REGISTRY, "signerNonce", number))
-    digest = registry_domain(rpc.chain_id, registry).digest(
-        name_signer_hash(number, signer, nonce, NO_DEADLINE_S)
-    )
-    await operator.send(
-        registry,
-        REGISTRY,
-        "nameSignerFor",
-        number,
-        signer,
-        NO_DEADLINE_S,
-        owner.sign_recoverable(digest),
-    )
-    return number
+    first = int(await rpc.call(registry, REGISTRY, "households")) + 1
+    numbers = list(range(first, first + len(newcomers)))
+    domain = registry_domain(rpc.chain_id, registry)
+    calls = []
+    for number, new in zip(numbers, newcomers, strict=True):
+        limits_wh = (new.import_limit_wh, new.export_limit_wh)
+        digest = domain.digest(name_signer_hash(number, new.signer, 0, NO_DEADLINE_S))
+        named = (number, new.signer, NO_DEADLINE_S, new.owner.sign_recoverable(digest))
+        calls += [
+            Call.of(registry, REGISTRY, "admit", new.owner.address, *limits_wh, new.supplier),
+            Call.of(registry, REGISTRY, "nameSignerFor", *named),
+        ]
+    await operator.send_all(calls)
+    return numbers
 
 
 async def issue_and_deposit(
@@ -185,10 +205,16 @@ async def issue_and_deposit(
     """Issue credit and put it into households' accounts of the market."""
     total = sum(amounts_units.values())
     credit, market = deployment.credit, deployment.market
-    await treasurer.send(credit, CREDIT, "issue", treasurer.address, total)
-    await treasurer.send(credit, CREDIT, "approve", market, total)
-    for household, amount in amounts_units.items():
-        await treasurer.send(market, MARKET, "deposit", household, amount)
+    await treasurer.send_all(
+        [
+            Call.of(credit, CREDIT, "issue", treasurer.address, total),
+            Call.of(credit, CREDIT, "approve", market, total),
+            *(
+                Call.of(market, MARKET, "deposit", household, amount)
+                for household, amount in amounts_units.items()
+            ),
+        ]
+    )
 
 
 def market_client(rpc: Rpc, deployment: Deployment) -> MarketClient:

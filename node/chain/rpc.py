@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from aiohttp import ClientError
 from eth_account import Account
+from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from web3 import AsyncWeb3
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
@@ -31,8 +32,13 @@ LONGEST_PAUSE_S: Final = 0.5
 MOST_OUTBID: Final = 100
 """Times its usual price that a sender bids to get past a transaction of its own."""
 
+GAS_CALL: Final = 500_000
 GAS_DEPLOY: Final = 8_000_000
 GAS_PAYMENT: Final = 21_000
+
+_ADDRESS_BYTES: Final = 20
+_RLP_STRING: Final = 0x80
+_RLP_LIST: Final = 0xC0
 
 _ACCOUNT: Final = Contract("an account", b"", (), {}, {}, {})
 """Who receives a payment: no code, so nothing that could be called or refuse."""
@@ -140,6 +146,34 @@ class Rpc:
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A transaction to come: to a contract or an account, or to nobody to create a contract."""
+
+    to: str | None
+    contract: Contract
+    data: bytes
+    gas: int = GAS_CALL
+    value_wei: int = 0
+
+    @classmethod
+    def creating(cls, contract: Contract, *arguments: object) -> Call:
+        """Create a contract."""
+        return cls(None, contract, contract.creation(*arguments), GAS_DEPLOY)
+
+    @classmethod
+    def of(
+        cls, to: str, contract: Contract, function: str, *arguments: object, gas: int = GAS_CALL
+    ) -> Call:
+        """Call a function."""
+        return cls(to, contract, contract.call(function, *arguments), gas)
+
+    @classmethod
+    def paying(cls, to: str, amount_wei: int) -> Call:
+        """Give an account gas money."""
+        return cls(to, _ACCOUNT, b"", GAS_PAYMENT, amount_wei)
+
+
 class Sender:
     """An account that sends transactions one after the other. It keeps count of its own nonce, and
     of the gas that its transactions used."""
@@ -156,7 +190,7 @@ class Sender:
 
     async def create(self, contract: Contract, *arguments: object) -> str:
         """Create a contract; returns its address."""
-        receipt = await self._send(None, contract.creation(*arguments), GAS_DEPLOY, contract)
+        (receipt,) = await self.send_all([Call.creating(contract, *arguments)])
         assert receipt.contract_address is not None
         return receipt.contract_address
 
@@ -166,7 +200,7 @@ class Sender:
         contract: Contract,
         function: str,
         *arguments: object,
-        gas: int = 500_000,
+        gas: int = GAS_CALL,
         within_s: float = RECEIPT_WITHIN_S,
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt.
@@ -174,55 +208,75 @@ class Sender:
         Raises Refused with the custom error when it reverts, ChainUnreachable when no receipt
         comes within the bound, which is RECEIPT_WITHIN_S at most.
         """
-        data = contract.call(function, *arguments)
-        return await self._send(to, data, gas, contract, within_s=within_s)
+        call = Call.of(to, contract, function, *arguments, gas=gas)
+        (receipt,) = await self.send_all([call], within_s=within_s)
+        return receipt
 
     async def pay(self, to: str, amount_wei: int) -> Receipt:
         """Give another account gas money. Raises ChainUnreachable, also when this one lacks it."""
-        return await self._send(to, b"", GAS_PAYMENT, _ACCOUNT, amount_wei)
+        (receipt,) = await self.send_all([Call.paying(to, amount_wei)])
+        return receipt
 
-    async def _send(
-        self,
-        to: str | None,
-        data: bytes,
-        gas: int,
-        contract: Contract,
-        value_wei: int = 0,
-        within_s: float = RECEIPT_WITHIN_S,
-    ) -> Receipt:
-        w3 = self._rpc.w3
-        transaction: dict[str, Any] = {
-            "value": value_wei,
-            "gas": gas,
-            "gasPrice": self._gas_price,
-            "chainId": self._rpc.chain_id,
-            "data": data,
-        }
-        if to is not None:
-            transaction["to"] = w3.to_checksum_address(to)
+    async def will_create(self, count: int) -> list[str]:
+        """Where its next transactions would create contracts. Raises ChainUnreachable."""
         try:
-            if self._nonce is None:
-                address = w3.to_checksum_address(self.address)
-                self._nonce = await w3.eth.get_transaction_count(address)
-            transaction["nonce"] = self._nonce
-            transaction["gasPrice"] = self._bid_for(self._nonce)
-            signed = signed_transaction(transaction, self._key)
-            transaction_hash = await self._rpc.ask("eth_sendRawTransaction", signed.raw)
-            self._nonce += 1
-            receipt = await self._receipt(transaction_hash, within_s)
+            first = await self._next_nonce()
+        except NO_ANSWER as error:
+            raise ChainUnreachable(f"no nonce from the chain: {error}") from error
+        return [created_at(self.address, first + after) for after in range(count)]
+
+    async def send_all(
+        self, calls: Sequence[Call], *, within_s: float = RECEIPT_WITHIN_S
+    ) -> list[Receipt]:
+        """Send transactions without waiting for one before the next; the chain takes them in this
+        order, many in a block. Each has the bound of ``send`` for its receipt, and raises as that
+        does: the first failure is told, and what came after it may have happened all the same.
+        """
+        name = calls[0].contract.name if calls else ""
+        try:
+            posted = [await self._post(call) for call in calls]
+            receipts = [await self._receipt(transaction, within_s) for _, transaction in posted]
         except NO_ANSWER as error:
             self._nonce = None  # asked for again: what was sent may or may not have arrived
-            raise ChainUnreachable(f"a transaction to {contract.name} failed: {error}") from error
+            raise ChainUnreachable(f"a transaction to {name} failed: {error}") from error
         except ChainUnreachable:
             self._nonce = None  # as above
             raise
         self._unmined = None
-        self.transactions += 1
-        block, gas_used = number(receipt["blockNumber"]), number(receipt["gasUsed"])
-        self.gas_used += gas_used
-        if number(receipt["status"]) != 1:
-            raise await self._why_reverted(transaction, block, contract)
-        return Receipt(block, gas_used, receipt.get("contractAddress"))
+        self.transactions += len(receipts)
+        self.gas_used += sum(number(receipt["gasUsed"]) for receipt in receipts)
+        found = []
+        for call, (transaction, _), receipt in zip(calls, posted, receipts, strict=True):
+            block = number(receipt["blockNumber"])
+            if number(receipt["status"]) != 1:
+                raise await self._why_reverted(transaction, block, call.contract)
+            created = receipt.get("contractAddress")
+            found.append(Receipt(block, number(receipt["gasUsed"]), created))
+        return found
+
+    async def _post(self, call: Call) -> tuple[dict[str, Any], object]:
+        """Send one; the transaction and its hash."""
+        nonce = await self._next_nonce()
+        transaction: dict[str, Any] = {
+            "value": call.value_wei,
+            "gas": call.gas,
+            "gasPrice": self._bid_for(nonce),
+            "chainId": self._rpc.chain_id,
+            "data": call.data,
+            "nonce": nonce,
+        }
+        if call.to is not None:
+            transaction["to"] = self._rpc.w3.to_checksum_address(call.to)
+        signed = signed_transaction(transaction, self._key)
+        transaction_hash = await self._rpc.ask("eth_sendRawTransaction", signed.raw)
+        self._nonce = nonce + 1
+        return transaction, transaction_hash
+
+    async def _next_nonce(self) -> int:
+        if self._nonce is None:
+            address = self._rpc.w3.to_checksum_address(self.address)
+            self._nonce = await self._rpc.w3.eth.get_transaction_count(address)
+        return self._nonce
 
     def _bid_for(self, nonce: int) -> int:
         """What a transaction bids; more than the one of the same nonce that was never mined, as an
@@ -282,6 +336,15 @@ def signed_transaction(transaction: Mapping[str, Any], key: Key) -> SignedTransa
     """A transaction signed by a key: the same transaction always gives the same bytes."""
     signed = Account.sign_transaction(dict(transaction), key.secret)
     return SignedTransaction("0x" + signed.raw_transaction.hex(), "0x" + signed.hash.hex())
+
+
+def created_at(creator: str, nonce: int) -> str:
+    """The address of the contract that an account creates with a nonce: of their RLP."""
+    digits = nonce.to_bytes((nonce.bit_length() + 7) // 8)
+    coded = digits if 0 < nonce < _RLP_STRING else bytes([_RLP_STRING + len(digits)]) + digits
+    content = bytes([_RLP_STRING + _ADDRESS_BYTES]) + bytes.fromhex(creator.removeprefix("0x"))
+    content += coded
+    return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()
 
 
 def number(value: int | str) -> int:

@@ -160,7 +160,7 @@ async def test_an_approval_that_was_interrupted_anywhere_goes_on(
 ) -> None:
     async with office() as at:
         request = await at.request()
-        whole = Sender._send  # noqa: SLF001 - every transaction goes through it
+        whole = Sender.send_all  # every transaction goes through it
         left = sent
 
         async def until_the_line_breaks(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -171,7 +171,7 @@ async def test_an_approval_that_was_interrupted_anywhere_goes_on(
             return await whole(*arguments, **named)
 
         with monkeypatch.context() as cut:
-            cut.setattr(Sender, "_send", until_the_line_breaks)
+            cut.setattr(Sender, "send_all", until_the_line_breaks)
             with pytest.raises(ChainUnreachable):
                 await at.admit(request)
         assert await at.admit(request) == 1

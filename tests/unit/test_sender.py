@@ -14,7 +14,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from node.chain.client import MARKET
 from node.chain.keys import Key
-from node.chain.rpc import MOST_OUTBID, Rpc, Sender
+from node.chain.rpc import MOST_OUTBID, Call, Rpc, Sender, created_at
 from node.errors import ChainUnreachable
 
 KEY = Key(b"s" * 32)
@@ -96,3 +96,26 @@ def test_there_is_an_end_to_outbidding() -> None:
         with pytest.raises(ChainUnreachable):
             clear(sender)
     assert max(price for _, price in endpoint.bids) <= MOST_OUTBID * PRICE + 1
+
+
+@pytest.mark.parametrize(
+    ("nonce", "address"),
+    [  # of the yellow paper's rule, as known from early contracts of the public chain
+        (0, "0xcd234a471b72ba2f1ccf0a70fcaba648a5eecd8d"),
+        (1, "0x343c43a37d37dff08ae8c4a11544c718abb4fcf8"),
+        (2, "0xf778b86fa74e846c4f0a1fbd1335fe81c00a0c91"),
+    ],
+)
+def test_where_an_account_creates_its_contracts_is_known_before(nonce: int, address: str) -> None:
+    assert created_at("0x6ac7ea33f8831ea9dcc53393aaa88b25a785dbf0", nonce) == address
+
+
+def test_transactions_in_a_row_do_not_wait_for_each_other() -> None:
+    endpoint = Endpoint()
+    sender = Sender(Rpc(AsyncWeb3(endpoint, middleware=[]), 5), KEY, gas_price=PRICE)
+    calls = [Call.of(TO, MARKET, "clear", slot) for slot in range(200)]
+    with pytest.raises(ChainUnreachable, match="no receipt"):
+        asyncio.run(sender.send_all(calls, within_s=0.01))
+    assert [nonce for nonce, _ in endpoint.bids] == list(range(200))
+    endpoint.mines = True
+    assert len(asyncio.run(sender.send_all([]))) == 0
