@@ -2,8 +2,8 @@
 
 QBFT's validators double the time of a round whenever one fails: after an hour without a quorum they
 may wait another hour, though all are back. Stopping them all and starting them together begins with
-round 0. Clique has no rounds, but its sealers can come to wait for each other; then the lighter
-branches step back (see ``unsticking``), and only if that helps nothing are all restarted.
+round 0. Clique has no rounds, but its sealers can come to wait for each other; then they step back
+to where they parted (see ``unsticking``), and only if that helps nothing are all restarted.
 """
 
 from __future__ import annotations
