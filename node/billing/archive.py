@@ -4,26 +4,34 @@
 says of every run what it made. ``rulings.jsonl`` has the distribution operator's rulings that bills
 are made with. Together they are the ledger of corrections: a revision begins where the one before
 ended, so the first bills and all notes since are the newest state, each change in it once.
+
+Curves can be taken out of it, when a person is erased and when they were kept long enough. A month
+without its curves is closed: its bills stay, and nothing of it is made again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from node.billing.bill_files import write_file
+from node.billing.bill_keeping import PAIRS
 from node.billing.in_force import TakenRuling, taken_document, taken_from
 from node.billing.note_lines import NoteItem, note_items
 from node.billing.time_of_use import Period
 from node.errors import ConfigurationError
+from node.slots import iso_utc
 
 __all__ = ["Archive"]
 
 HISTORY: Final = "history.jsonl"
 RULINGS: Final = "rulings.jsonl"
 BILLED: Final = "billed"
+CLOSED: Final = "closed"
+TABLES: Final = ("production.csv", "consumption.csv", "given.csv", "allocated.csv")
 
 
 class Archive:
@@ -96,9 +104,63 @@ class Archive:
         if all(line.get("dispute") != ruling.dispute for line in lines):
             self._append(RULINGS, lines, taken_document(ruling))
 
+    def closed(self, period: Period) -> bool:
+        """Whether curves were taken out of a period."""
+        return self.newest(period).get("outcome") == CLOSED
+
+    def take_out(self, points: Collection[str], now_s: int) -> list[str]:
+        """Take the curves of these points out of every period, and what was ruled of them; the
+        periods that are closed by it."""
+        return self._close(self.periods(), points, now_s, "a member was erased")
+
+    def kept_before(self, day: date) -> list[str]:
+        """The periods that ended by a day and still have curves."""
+        return [period for period in self.periods() if _end(period) <= day and self._has(period)]
+
+    def take_out_before(self, day: date, now_s: int) -> list[str]:
+        """Take all curves out of the periods that ended by a day; which these are."""
+        return self._close(self.kept_before(day), None, now_s, "kept long enough")
+
+    def _has(self, period: str) -> bool:
+        return any((self.folder / period).glob(f"*/{PAIRS}"))
+
+    def _close(
+        self, periods: Iterable[str], points: Collection[str] | None, now_s: int, reason: str
+    ) -> list[str]:
+        closed = []
+        for period in periods:
+            folder = self.folder / period
+            tables = [path for name in TABLES for path in sorted(folder.glob(f"*/{name}"))]
+            changed = [path for path in tables if _without(path, points)]
+            if changed:
+                closed.append(period)
+                for path in folder.glob(f"*/{PAIRS}"):
+                    path.unlink()
+        if points is not None:
+            self._forget_rulings(points)
+        for period in closed:
+            entry = {"period": period, "outcome": CLOSED, "at": iso_utc(now_s), "reason": reason}
+            self.record(entry)
+        return closed
+
+    def _forget_rulings(self, points: Collection[str]) -> None:
+        history = self.history()
+        for entry in history:
+            if "ruled" in entry:
+                entry["ruled"] = [one for one in entry["ruled"] if one["point"] not in points]
+        self._write(HISTORY, history)
+        for path in (self.folder / RULINGS, *self.folder.glob("*/ruled.jsonl")):
+            if path.exists():
+                name = str(path.relative_to(self.folder))
+                kept = [x for x in self._lines(name, "a ruling") if x["point"] not in points]
+                self._write(name, kept)
+
+    def _write(self, name: str, lines: Iterable[Mapping[str, object]]) -> None:
+        texts = [json.dumps(line, sort_keys=True) + "\n" for line in lines]
+        write_file(self.folder / name, "".join(texts))
+
     def _append(self, name: str, lines: list[dict[str, Any]], more: Mapping[str, object]) -> None:
-        texts = [json.dumps(line, sort_keys=True) for line in (*lines, more)]
-        write_file(self.folder / name, "\n".join(texts) + "\n")
+        self._write(name, (*lines, more))
 
     def _lines(self, name: str, what: str) -> list[dict[str, Any]]:
         path = self.folder / name
@@ -119,3 +181,24 @@ class Archive:
             return dict(json.loads(path.read_text("utf-8")))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot be read ({error})", file=path) from error
+
+
+def _end(period: str) -> date:
+    """The first day after a period, from its name: ``2025-10``, or ``2025-10-03_2025-10-17``."""
+    if "_" in period:
+        return date.fromisoformat(period.partition("_")[2])
+    return (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
+
+
+def _without(path: Path, points: Collection[str] | None) -> bool:
+    """A table without the columns of some points, or no table at all; whether it had any."""
+    rows = [line.split(",") for line in path.read_text("utf-8").splitlines()]
+    head = rows[0]
+    kept = [] if points is None else [n for n, name in enumerate(head) if name not in points]
+    if len(kept) == len(head):
+        return False
+    if len(kept) < 2:
+        path.unlink()
+    else:
+        write_file(path, "".join(",".join(row[n] for n in kept) + "\n" for row in rows))
+    return True

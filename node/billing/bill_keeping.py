@@ -21,7 +21,7 @@ from node.billing.bill_energy import BilledEnergy, Frame, energy_of
 from node.billing.curve_files import CurveTable, curve_table_text, read_curve_table
 from node.errors import ConfigurationError
 
-__all__ = ["energy_files", "kept_energy", "kept_table", "pairs_digest", "same_table"]
+__all__ = ["PAIRS", "energy_files", "kept_energy", "kept_table", "pairs_digest", "same_table"]
 
 PAIRS: Final = "pairs.json"
 

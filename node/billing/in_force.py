@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from node.billing.claims import Series, series_document, series_from
+from node.billing.claims import Series
 from node.billing.curve_files import CurveTable
 from node.billing.curve_store import Said
 from node.errors import ConfigurationError, Refused
@@ -53,13 +53,29 @@ class RulingState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TakenRuling:
     """A ruling that bills are made with: of which dispute, about which delivery point, under which
-    version of the rules."""
+    version of the rules, and the Wh of each step that it states, by its start. The household's
+    number is left out: nothing here may link a point with what stands on chain."""
 
     dispute: str
     point: str
-    reference: Series
+    side: Side
+    step_s: int
+    stated_wh: Mapping[int, int]
     rules: str
     made_at_s: int
+
+    @classmethod
+    def of(
+        cls, dispute: str, point: str, reference: Series, rules: str, made_at_s: int
+    ) -> TakenRuling:
+        """The ruling of a dispute on a household, about its delivery point."""
+        stated_wh = reference.stated()
+        return cls(dispute, point, reference.side, reference.step_s, stated_wh, rules, made_at_s)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From its first step to the end of its last."""
+        return min(self.stated_wh), max(self.stated_wh) + self.step_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,9 @@ def taken_document(ruling: TakenRuling) -> dict[str, object]:
     return {
         "dispute": ruling.dispute,
         "point": ruling.point,
-        "reference": series_document(ruling.reference),
+        "side": ruling.side.word,
+        "step_s": ruling.step_s,
+        "stated_wh": {iso_utc(start_s): wh for start_s, wh in ruling.stated_wh.items()},
         "rules": ruling.rules,
         "made_at": iso_utc(ruling.made_at_s),
     }
@@ -104,7 +122,9 @@ def taken_from(document: Mapping[str, Any]) -> TakenRuling:
         return TakenRuling(
             str(document["dispute"]),
             str(document["point"]),
-            series_from(document["reference"]),
+            {side.word: side for side in Side}[document["side"]],
+            int(document["step_s"]),
+            {parse_iso_utc(start): int(wh) for start, wh in document["stated_wh"].items()},
             str(document["rules"]),
             parse_iso_utc(document["made_at"]),
         )
@@ -128,18 +148,18 @@ def in_force(
     decided: set[tuple[Side, str, int]] = set()
     by_age = sorted(rulings, key=lambda one: one.made_at_s)
     for ruling in reversed(by_age):
-        side, point = ruling.reference.side, ruling.point
+        side, point = ruling.side, ruling.point
         table = tables[side]
-        if point not in table.points or not _overlaps(table, ruling.reference):
+        if point not in table.points or not _overlaps(table, ruling):
             continue
-        if ruling.reference.step_s != table.step_s:
+        if ruling.step_s != table.step_s:
             raise Refused(
-                f"dispute {ruling.dispute[:12]} was ruled in steps of {ruling.reference.step_s} s,"
+                f"dispute {ruling.dispute[:12]} was ruled in steps of {ruling.step_s} s,"
                 f" the curves have {table.step_s} s",
                 reason="other_step",
                 next_step="have the operator rule in the steps of its curve",
             )
-        for start_s, value_wh in ruling.reference.stated().items():
+        for start_s, value_wh in sorted(ruling.stated_wh.items()):
             step = (start_s - table.start_s) // table.step_s
             if not 0 <= step < table.steps:
                 continue
@@ -167,9 +187,9 @@ def in_force(
     return corrected[Side.ASK], corrected[Side.BID], tuple(reversed(found))
 
 
-def _overlaps(table: CurveTable, reference: Series) -> bool:
-    starts = table.starts_s
-    return reference.from_s < starts.stop and reference.to_s > starts.start
+def _overlaps(table: CurveTable, ruling: TakenRuling) -> bool:
+    starts, (from_s, to_s) = table.starts_s, ruling.span
+    return from_s < starts.stop and to_s > starts.start
 
 
 def _state(
@@ -195,7 +215,7 @@ def _add(
     one = RuledSteps(
         ruling.dispute,
         ruling.point,
-        ruling.reference.side,
+        ruling.side,
         start_s,
         start_s + step_s,
         state,

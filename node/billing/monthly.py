@@ -77,12 +77,13 @@ class Stage(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a month: billed now; billed before, from the same curves; or waiting for what
-    only a person or the operator can give."""
+    """What became of a month: billed now; billed before, from the same curves; waiting for what
+    only a person or the operator can give; or closed, as curves of it were taken out."""
 
     BILLED = "billed"
     UNCHANGED = "unchanged"
     WAITING = "waiting"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,9 @@ def run_month(
     """
     run = MonthRun(period, stages=[Stage.PLAN, Stage.CHECK])
     known = archive.billed(period)
+    if archive.closed(period):
+        run.outcome, run.revision = Outcome.CLOSED, known.get("revision", 0)
+        return run
     history, operation = archive.history(), terms.operation
     notes = plan_notes(str(period), history, archive.note_items(), operation, threshold_cents)
     try:

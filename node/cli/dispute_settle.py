@@ -175,7 +175,7 @@ def _taken(found: Dispute, point: str) -> TakenRuling:
             reason="no_point",
             next_step="correct it: daisee person add names both points of a household",
         )
-    return TakenRuling(found.number, point, ruling.reference, ruling.rules, ruling.made_at_s)
+    return TakenRuling.of(found.number, point, ruling.reference, ruling.rules, ruling.made_at_s)
 
 
 def _of_bills(done: Sequence[SettledMonth]) -> _Carried:

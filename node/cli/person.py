@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import click
 
+from node.billing.archive import Archive
 from node.billing.disputes import months_before
 from node.billing.months import zone_of
 from node.billing.people import Member
@@ -160,7 +162,10 @@ def export(database: Path, key_file: Path | None, wanted: str, *, as_json: bool)
 
 
 @person.command(
-    epilog=example("daisee person erase --database office.db --curves curves.db --network street 3")
+    epilog=example(
+        "daisee person erase --database office.db --curves curves.db --bills bills --network street"
+        " 3"
+    )
 )
 @click.argument("wanted", metavar="PERSON")
 @click.option(
@@ -168,6 +173,13 @@ def export(database: Path, key_file: Path | None, wanted: str, *, as_json: bool)
     "curve_file",
     type=FILE,
     help="The official curves: what is of this person's points goes too.",
+)
+@click.option(
+    "--bills",
+    "folder",
+    type=FILE,
+    metavar="DIR",
+    help="The folder of bills: the person's curves go, and close the months that they are in.",
 )
 @click.option(
     "--network", type=FILE, metavar="DIR", help="The network's folder: its list forgets the name."
@@ -180,6 +192,7 @@ def erase(
     key_file: Path | None,
     wanted: str,
     curve_file: Path | None,
+    folder: Path | None,
     network: Path | None,
     *,
     yes: bool,
@@ -196,24 +209,34 @@ def erase(
             click.confirm(
                 f"This destroys all that is kept of {member.name}, for good. Go on?", abort=True
             )
-        rows = 0
+        rows, closed = 0, list[str]()
+        points = {member.withdrawal, member.injection} - {""}
         if curve_file is not None:
             with CurveUpkeep.open(curve_file) as curves:
-                rows = curves.forget(filter(None, (member.withdrawal, member.injection)))
+                rows = curves.forget(points)
+        if folder is not None:
+            closed = Archive(folder).take_out(points, office.now_s)
         if network is not None:
             _forget_name(network, member.household)
         records = office.erase(found)
     if as_json:
-        say_document({"person": found, "records": records, "curve_rows": rows})
+        erased = {"person": found, "records": records, "curve_rows": rows}
+        say_document({**erased, "closed_months": closed})
     else:
         say(f"{found} is erased: {records} records, {rows} rows of curves, and the key to them.")
-        if curve_file is None or network is None:
-            say("Not looked at: " + " and ".join(_left(curve_file, network)) + ".")
-
-
-def _left(curve_file: Path | None, network: Path | None) -> list[str]:
-    left = [] if curve_file else ["the official curves (--curves)"]
-    return left if network else [*left, "the operator's list of names (--network)"]
+        if closed:
+            say(f"Closed, as the person's curves are gone from them: {', '.join(closed)}.")
+        left = [
+            what
+            for what, file in (
+                ("the official curves (--curves)", curve_file),
+                ("the folder of bills (--bills)", folder),
+                ("the operator's list of names (--network)", network),
+            )
+            if file is None
+        ]
+        if left:
+            say(f"Not looked at: {', '.join(left)}.")
 
 
 def _forget_name(network: Path, household: int) -> None:
@@ -236,6 +259,9 @@ def _forget_name(network: Path, household: int) -> None:
 )
 @click.option("--rules", "rules_file", type=FILE, help="Rules of your own, in TOML.")
 @click.option("--curves", "curve_file", type=FILE, help="The official curves, under the same rule.")
+@click.option(
+    "--bills", "folder", type=FILE, metavar="DIR", help="The curves in the folder of bills too."
+)
 @click.option("--timezone", default="Europe/Paris", show_default=True, metavar="ZONE")
 @click.option("--apply", "is_applied", is_flag=True, help="Do it. Without, it is only told.")
 @office_options
@@ -245,6 +271,7 @@ def retention(
     key_file: Path | None,
     rules_file: Path | None,
     curve_file: Path | None,
+    folder: Path | None,
     timezone: str,
     *,
     is_applied: bool,
@@ -259,20 +286,30 @@ def retention(
         records = [record for kind in kinds for record in office.people.vault.all_of(kind)]
         due = due_records(records, rules, office.now_s, zone)
         due += due_consents(office.people.consents(), rules, office.now_s, zone)
-        days = 0
-        if curve_file is not None and "curve" in by_kind:
+        days, months = 0, list[str]()
+        if "curve" in by_kind:
             before_s = months_before(office.now_s, by_kind["curve"].months)
-            with CurveUpkeep.open(curve_file) as curves:
-                days = curves.coarsen(before_s) if is_applied else curves.days_before(before_s)
+            if curve_file is not None:
+                with CurveUpkeep.open(curve_file) as curves:
+                    days = curves.coarsen(before_s) if is_applied else curves.days_before(before_s)
+            if folder is not None:
+                day, archive = datetime.fromtimestamp(before_s, zone).date(), Archive(folder)
+                months = archive.kept_before(day)
+                if is_applied:
+                    months = archive.take_out_before(day, office.now_s)
         if is_applied:
             _apply(office, records, due, timezone)
     if as_json:
-        say_document(_due_document(due, days, is_applied=is_applied))
+        document = _due_document(due, days, is_applied=is_applied)
+        say_document({**document, "closed_months": months})
         return
     done = "done" if is_applied else "due; nothing was changed"
     for one in due:
         say(f"{one.kind} {one.number}, until {iso_utc(one.about_s)}: {one.then}")
-    say(f"{len(due)} records and {days} days of official curves are {done}.")
+    say(
+        f"{len(due)} records, {days} days of official curves and the curves of {len(months)} billed"
+        f" months are {done}."
+    )
 
 
 def _apply(

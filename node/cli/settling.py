@@ -45,6 +45,12 @@ def settle_ruling(
     """
     periods = [period for period in _months(ruling, terms.operation.zone) if archive.billed(period)]
     for period in periods:
+        if archive.closed(period):
+            raise Refused(
+                f"{period} is closed: its curves were taken out",
+                reason="closed_month",
+                next_step="nothing of it can be made again; tell the parties",
+            )
         rules = archive.billed(period)["rules"]
         if rules != ruling.rules:
             raise Refused(
@@ -70,11 +76,12 @@ def settle_ruling(
 
 def _months(ruling: TakenRuling, zone: ZoneInfo) -> Iterator[Period]:
     """The local months that a ruling states something of."""
-    day = datetime.fromtimestamp(ruling.reference.from_s, zone).date().replace(day=1)
+    from_s, to_s = ruling.span
+    day = datetime.fromtimestamp(from_s, zone).date().replace(day=1)
     for _ in range(MOST_MONTHS):
         until = (day + timedelta(days=32)).replace(day=1)
         period = Period(day, until, zone)
-        if period.start_s >= ruling.reference.to_s:
+        if period.start_s >= to_s:
             return
         yield period
         day = until

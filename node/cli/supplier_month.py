@@ -241,6 +241,8 @@ def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
     for run in runs:
         if run.outcome is Outcome.WAITING:
             say(f"{run.period} waits: {'; '.join(run.problems)}.")
+        elif run.outcome is Outcome.CLOSED:
+            say(f"{run.period} is closed: curves of it were taken out; its bills stay.")
         elif run.bills is None:
             say(f"{run.period} is as it was billed, under other rules.")
         else:

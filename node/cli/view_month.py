@@ -106,6 +106,12 @@ def _billed(operation: Operation, files: MonthFiles, folder: Path, period: Perio
             reason="not_billed",
             next_step="daisee supplier month bills it",
         )
+    if archive.closed(period):
+        raise Refused(
+            f"{period} is closed: curves of it were taken out",
+            reason="closed_month",
+            next_step="its bills are in the folder; leave --bills away for the rest",
+        )
     kept = folder / str(period) / str(entry["revision"])
     document = archive.bills_of(period, entry["revision"])
     energy = billed_energy(

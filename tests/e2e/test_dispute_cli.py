@@ -263,6 +263,31 @@ def test_erasure_takes_the_papers_the_curves_and_the_name(desk: Desk) -> None:
     assert replayed.exit_code == 6
 
 
+def test_erasure_and_retention_reach_the_folder_of_bills(desk: Desk) -> None:
+    desk.bill()
+    number = document(desk.open(desk.claim()))["number"][:12]
+    give_document(desk, number)
+    document(desk.rule(number, "--outcome", "upheld"))
+    document(desk.settle(number))
+    bills = desk.folder / "bills"
+    words = ("person", "retention", "--bills", bills)
+    assert desk.json(*words)["closed_months"] == [], "they are kept for fourteen months"
+    assert FLAT in (bills / "rulings.jsonl").read_text()
+    erased = desk.json("person", "erase", 2, "--yes", "--bills", bills)
+    assert erased["closed_months"] == ["2025-10"]
+    assert (bills / "rulings.jsonl").read_text() == ""
+    for revision in (1, 2):
+        for name in ("consumption.csv", "allocated.csv"):
+            assert FLAT not in (bills / "2025-10" / str(revision) / name).read_text()
+    (october,) = document(desk.month("2025-11-20", "--month", "2025-10"))["months"]
+    assert october["outcome"] == "closed"
+    second = document(desk.open(desk.claim(EVE, household=3)))["number"][:12]
+    give_document(desk, second)
+    document(desk.rule(second, "--outcome", "upheld"))
+    late = desk.settle(second)
+    assert (late.exit_code, "2025-10 is closed" in late.stderr) == (6, True)
+
+
 def test_a_power_cut_in_an_erasure_leaves_one_key_that_opens(desk: Desk) -> None:
     key_file = desk.folder / "office.db.key"
     coming = desk.folder / "office.db.key.next"

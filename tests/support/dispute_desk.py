@@ -97,13 +97,15 @@ class Desk:
     def json(self, *words: object) -> dict[str, Any]:
         return document(self.office(*words, "--json"))
 
-    def claim(self, key: Key = HOME, values_wh: Sequence[int] = (4_000, 0)) -> Path:
+    def claim(
+        self, key: Key = HOME, values_wh: Sequence[int] = (4_000, 0), household: int = 2
+    ) -> Path:
         """A claim file, of these values from the step on."""
         table = self.folder / "values.csv"
         rows = [f"{iso_utc(FROM_S + n * 1800)},{wh}" for n, wh in enumerate(values_wh)]
         table.write_text("\n".join(["start,wh", *rows]) + "\n")
         result = self.run(
-            *("dispute", "claim", "--community", self.community, "--household", 2),
+            *("dispute", "claim", "--community", self.community, "--household", household),
             *("--side", "bid", "--values", table, "--text", "the meter stood still"),
             *self.key(key),
         )

@@ -72,7 +72,7 @@ def ruling_of(
     first, last = min(values_wh), max(values_wh)
     values = tuple(values_wh.get(step, MISSING) for step in range(first, last + 1))
     reference = Series(3, SIDES[point], start_of(first), STEP_S, values)
-    return TakenRuling(f"{number:064x}", point, reference, rules, made_at_s)
+    return TakenRuling.of(f"{number:064x}", point, reference, rules, made_at_s)
 
 
 def terms_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from node.billing.archive import Archive
 from node.billing.curve_store import CurveStore
 from node.billing.in_force import RulingState
 from node.billing.monthly import Outcome
-from node.billing.series import StepQuality
+from node.billing.series import MISSING, StepQuality
 from node.store.curves import CurveDatabase
 from tests.support.billing_cases import FLAT, MILL, ROOF, operation, street
 from tests.support.ledger_cases import (
@@ -176,10 +177,10 @@ class TestInForce:
     def test_a_ruling_fills_a_gap(self, tmp_path: Path) -> None:
         whole = first_file(random.Random(5))
         (flat,) = [curve for curve in whole.curves if curve.point_id == FLAT]
-        flat.watt_minutes[40] = -1
         codes = bytearray(flat.quality)
-        codes[40] = StepQuality.GAP
-        object.__setattr__(flat, "quality", bytes(codes))
+        flat.watt_minutes[40], codes[40] = MISSING, StepQuality.GAP
+        curves = [replace(flat, quality=bytes(codes)) if c is flat else c for c in whole.curves]
+        whole = replace(whole, curves=curves)
         with CurveDatabase.open(None) as database:
             ledger = Ledger(CurveStore(database), Archive(tmp_path / "gap"))
             ledger.store.add(whole, START_S)
@@ -190,8 +191,7 @@ class TestInForce:
 
     def test_a_ruling_in_other_steps_waits(self, ledger: Ledger) -> None:
         made = ruling_of(1, FLAT, {40: 1}, START_S + HOUR_S)
-        object.__setattr__(made.reference, "step_s", 900)
-        ledger.archive.take(made)
+        ledger.archive.take(replace(made, step_s=900))
         run = ledger.run()
         assert run.problems[0].startswith("other_step: ")
 
@@ -295,6 +295,43 @@ class TestReopening:
         assert run.bills is not None
         remarks = {bill.kind.value: "revision" in bill.remarks for bill in run.bills.every}
         assert remarks == {"consumer": True, "shadow": False, "producer": True}
+
+
+class TestTakingOut:
+    def test_an_erased_member_leaves_no_curve_and_no_ruling(self, ledger: Ledger) -> None:
+        ledger.archive.take(ruling_of(1, FLAT, {40: 5_000}, START_S + HOUR_S))
+        ledger.archive.take(ruling_of(2, MILL, {41: 5_000}, START_S + HOUR_S))
+        ledger.run()
+        bills = (ledger.archive.of(WEEKEND, 2) / "bills.json").read_bytes()
+        assert ledger.archive.take_out({FLAT}, START_S) == [str(WEEKEND)]
+        kept = [
+            path
+            for path in ledger.archive.folder.rglob("*")
+            if path.suffix in {".csv", ".jsonl"} and path.name not in {"lines.csv", "notes.csv"}
+            if "outbox" not in path.parts
+        ]
+        assert len(kept) >= 10
+        assert not [path for path in kept if FLAT in path.read_text()]
+        assert [ruling.point for ruling in ledger.archive.rulings()] == [MILL]
+        assert not list(ledger.archive.folder.rglob("pairs.json"))
+        assert ledger.run().outcome is Outcome.CLOSED
+        assert (ledger.archive.of(WEEKEND, 2) / "bills.json").read_bytes() == bills
+        assert ledger.archive.take_out({FLAT}, START_S) == [], "again is harmless"
+
+    def test_a_ruling_is_kept_without_the_number_on_chain(self, ledger: Ledger) -> None:
+        made = ruling_of(1, FLAT, {40: 5_000}, START_S + HOUR_S)
+        ledger.archive.take(made)
+        assert ledger.archive.rulings() == [made]
+        assert "household" not in (ledger.archive.folder / "rulings.jsonl").read_text()
+
+    def test_curves_that_were_kept_long_enough_go(self, ledger: Ledger) -> None:
+        end = date(2025, 10, 27)
+        assert ledger.archive.kept_before(date(2025, 10, 26)) == []
+        assert ledger.archive.kept_before(end) == [str(WEEKEND)]
+        assert ledger.archive.take_out_before(end, START_S) == [str(WEEKEND)]
+        assert ledger.archive.kept_before(end) == []
+        assert not list(ledger.archive.folder.rglob("consumption.csv"))
+        assert ledger.run().outcome is Outcome.CLOSED
 
 
 def test_every_step_of_the_weekend_is_there(ledger: Ledger) -> None:
