@@ -10,13 +10,13 @@ import sys
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from node.errors import ConfigurationError
 from node.store.curves import KIND
+from node.store.database import Database
 from node.store.opening import open_for_writing
-from node.store.sqlite import Connection, Row
+from node.store.sqlite import Row
 
 __all__ = ["CurveUpkeep"]
 
@@ -37,11 +37,8 @@ _ADD_ENERGY: Final = (
 )
 
 
-class CurveUpkeep:
+class CurveUpkeep(Database):
     """A database of official curves, opened to take things out of it. Use as a context manager."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     @classmethod
     def open(cls, path: Path) -> CurveUpkeep:
@@ -53,17 +50,6 @@ class CurveUpkeep:
         connection = open_for_writing(KIND, path, synchronous="FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return cls(connection)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._connection.close()
 
     def forget(self, points: Iterable[str]) -> int:
         """Delete all that is kept of some delivery points, findings with their raw rows included;

@@ -7,14 +7,12 @@ the order of the schema's columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from node.errors import ConfigurationError
+from node.store.database import Database, make_private
 from node.store.opening import open_for_writing, open_read_only
-from node.store.sqlite import Connection, DatabaseKind, Row
+from node.store.sqlite import DatabaseKind, Row
 
 __all__ = ["CurveDatabase"]
 
@@ -89,15 +87,12 @@ ORDER BY direction, part, calendar, register, to_s
 """
 
 
-class CurveDatabase:
+class CurveDatabase(Database):
     """Official curves on SQLite. Use as a context manager, or ``close`` it.
 
     Every method may raise Transient (disk full, file held by another program) or
     ConfigurationError (damaged or read-only file); see ``node.store.sqlite``.
     """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     @classmethod
     def open(cls, path: Path | None) -> CurveDatabase:
@@ -106,39 +101,13 @@ class CurveDatabase:
         Raises ConfigurationError (no such folder, no access, damaged, newer or foreign file).
         """
         if path is not None:
-            try:
-                path.touch(mode=0o600)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot keep a {KIND.title} there ({error.strerror})",
-                    file=path,
-                    next_step="check that the folder exists and that this user may write to it",
-                ) from error
+            make_private(KIND, path)
         return cls(open_for_writing(KIND, path, synchronous="FULL"))
 
     @classmethod
     def open_read_only(cls, path: Path) -> CurveDatabase:
         """Open an existing one to look at it."""
         return cls(open_read_only(KIND, path))
-
-    def close(self) -> None:
-        """Let go of the file; again is harmless."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing; on return everything inside is durable."""
-        return self._connection.transaction()
 
     def begin_import(self, row: Row) -> int:
         """Keep an import (file, digest, format, published, imported, rows, accepted, empty,

@@ -11,11 +11,11 @@ import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from node.errors import ConfigurationError, Disagreement
 from node.model import BEFORE_ALL, LogPosition, MarketEvent
+from node.store.database import Database
 from node.store.ledger_kinds import KINDS, EventKind
 from node.store.opening import open_for_writing, open_read_only
 from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind, Row
@@ -40,7 +40,7 @@ SELECT min(slot), max(slot) FROM (
 """
 
 
-class LedgerDatabase:
+class LedgerDatabase(Database):
     """The market events of a community. Use as a context manager, or ``close`` it.
 
     Every method may raise StorageBusy (disk full, file held by another program) or
@@ -48,7 +48,7 @@ class LedgerDatabase:
     """
 
     def __init__(self, connection: Connection, *, writes_file: bool) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._writes_file = writes_file
 
     @classmethod
@@ -80,18 +80,7 @@ class LedgerDatabase:
         if self._writes_file:
             self._writes_file = False
             self._connection.close_as_one_file()
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        super().close()
 
     def append(self, events: Iterable[MarketEvent]) -> None:
         """Add events, all or none; hand over many at once, for each call is one transaction.

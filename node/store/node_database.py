@@ -6,16 +6,12 @@ same schema and the same code serve the simulator. One process writes it at a ti
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from node.errors import Disagreement
 from node.model import (
@@ -32,6 +28,7 @@ from node.model import (
 from node.ports import IntentState
 from node.store import node_statements as sql
 from node.store.backup import BACKUPS_KEPT, back_up
+from node.store.database import Database, make_private
 from node.store.node_rows import (
     QUALITY_NUMBER,
     STATE_NUMBER,
@@ -51,7 +48,7 @@ from node.store.node_rows import (
     slot_energy_of,
 )
 from node.store.opening import open_for_writing, open_read_only
-from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind, expecting
+from node.store.sqlite import ROWS_AT_ONCE, Connection, DatabaseKind
 
 KIND: Final = DatabaseKind(
     title="household node's database",
@@ -67,7 +64,7 @@ RECENT_CLEARINGS: Final = 256
 _ALL_SLOTS: Final = (-(2**63), 2**63 - 1)
 
 
-class NodeDatabase:
+class NodeDatabase(Database):
     """``node.ports.NodeStorage`` on SQLite. Use as a context manager, or ``close`` it.
 
     Every method may raise StorageBusy (disk full, file held by another program) or
@@ -75,7 +72,7 @@ class NodeDatabase:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._execute = connection.execute
         self._one = connection.one
         self._recent: deque[SlotCleared] = deque(maxlen=RECENT_CLEARINGS)
@@ -91,12 +88,7 @@ class NodeDatabase:
         StorageBusy (full disk, held file).
         """
         if path is not None:
-            with expecting(KIND, path, "kept there"):
-                path.touch(mode=0o600)
-                # SQLite would open it to be read only, and the first slot would tell. Opening it
-                # here to see, and closing it, would take this process's locks away.
-                if not os.access(path, os.W_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            make_private(KIND, path)
         return cls(open_for_writing(KIND, path, synchronous="FULL"))
 
     @classmethod
@@ -104,26 +96,6 @@ class NodeDatabase:
         """Open an existing database to look at it, also while its node writes it: not a byte
         changes. Raises ConfigurationError (absent, of another version, damaged, no access)."""
         return cls(open_read_only(KIND, path))
-
-    def close(self) -> None:
-        """Let go of the file; again is harmless."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing; on return everything inside is durable. Not nestable (RuntimeError), and
-        nothing may be awaited inside. A method outside of it is a transaction of its own."""
-        return self._connection.transaction()
 
     def backup(self, path: Path, *, keep: int = BACKUPS_KEPT) -> None:
         """Copy the database to a file that is opened again and checked before it takes its name;

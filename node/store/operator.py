@@ -7,15 +7,13 @@ is overwritten in the file, and does not stay in its log.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from node.errors import ConfigurationError
 from node.store.backup import BACKUPS_KEPT, back_up
+from node.store.database import Database, make_private
 from node.store.opening import open_for_writing
-from node.store.sqlite import Connection, DatabaseKind, Row
+from node.store.sqlite import DatabaseKind, Row
 
 __all__ = ["OperatorDatabase"]
 
@@ -45,15 +43,12 @@ _WITHDRAW: Final = "UPDATE consent SET withdrawn_s = ? WHERE number = ? AND with
 _SET_DISPUTE: Final = "INSERT OR REPLACE INTO dispute VALUES (?, ?, ?, ?)"
 
 
-class OperatorDatabase:
+class OperatorDatabase(Database):
     """People and papers on SQLite. Use as a context manager, or ``close`` it.
 
     Every method may raise StorageBusy (disk full, file held by another program) or
     ConfigurationError (damaged or read-only file); see ``node.store.sqlite``.
     """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     @classmethod
     def open(cls, path: Path | None) -> OperatorDatabase:
@@ -62,36 +57,10 @@ class OperatorDatabase:
         Raises ConfigurationError (no such folder, no access, damaged, newer or foreign file).
         """
         if path is not None:
-            try:
-                path.touch(mode=0o600)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot keep a {KIND.title} there ({error.strerror})",
-                    file=path,
-                    next_step="check that the folder exists and that this user may write to it",
-                ) from error
+            make_private(KIND, path)
         connection = open_for_writing(KIND, path, synchronous="FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return cls(connection)
-
-    def close(self) -> None:
-        """Let go of the file; again is harmless."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing; on return everything inside is durable."""
-        return self._connection.transaction()
 
     def backup(self, path: Path, *, keep: int = BACKUPS_KEPT) -> None:
         """Copy everything to ``path``, rotating what is there. The master key is not in it."""
