@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -22,17 +22,20 @@ from node.billing.claims import (
     series_document,
     series_from,
 )
+from node.billing.curve_store import Said
 from node.billing.reconcile import Entry, Fill, SideOf, period_of, reconcile, revised
-from node.billing.series import WATT_MINUTES_PER_WH, Curve, StepQuality, touched_steps
+from node.billing.series import MISSING, WATT_MINUTES_PER_WH, Curve, StepQuality
 from node.errors import ConfigurationError
 from node.slots import iso_utc, parse_iso_utc
 
 __all__ = [
+    "MarketRuling",
     "Outcome",
     "Ruling",
     "SignedRuling",
     "corrected_curve",
     "market_entries",
+    "ruled_curves",
     "ruling_document",
     "ruling_from",
 ]
@@ -137,30 +140,82 @@ def corrected_curve(curve: Curve, reference: Series) -> Curve:
     return replace(curve, watt_minutes=values, quality=bytes(quality))
 
 
+@dataclass(frozen=True, slots=True)
+class MarketRuling:
+    """What the operator ruled of a household that trades, and when."""
+
+    reference: Series
+    made_at_s: int
+
+
+def ruled_curves(
+    official: Mapping[SideOf, Curve],
+    rulings: Iterable[MarketRuling],
+    said: Callable[[Curve, int], Said | None],
+) -> dict[SideOf, Curve]:
+    """The operator's curves with the rulings that are in force: of a step's ruling and a correction
+    of the curve the later one, as in ``node.billing.in_force``; ``said`` tells who said last what
+    the curve has in a step. What was ruled outside the curves is left out.
+
+    Raises ConfigurationError for a ruling in other steps than its curve.
+    """
+    found = dict(official)
+    for ruling in sorted(rulings, key=lambda one: one.made_at_s):
+        reference = ruling.reference
+        place = (reference.household, reference.side)
+        if place not in found:
+            continue
+        values = []
+        for start_s, value in _steps(reference):
+            latest = said(official[place], start_s)
+            inside = official[place].start_s <= start_s < official[place].end_s
+            holds = latest is None or not latest.is_corrected or latest.at_s <= ruling.made_at_s
+            values.append(value if inside and holds else MISSING)
+        if any(value != MISSING for value in values):
+            found[place] = corrected_curve(
+                found[place], replace(reference, values_wh=tuple(values))
+            )
+    return found
+
+
+def _steps(reference: Series) -> Iterator[tuple[int, int]]:
+    for place, value in enumerate(reference.values_wh):
+        yield reference.from_s + place * reference.step_s, value
+
+
 def market_entries(
     fills: Sequence[Fill],
     official: Mapping[SideOf, Curve],
-    reference: Series,
+    ruling: MarketRuling,
     slot_s: int,
+    *,
+    earlier: Sequence[Entry] | None = None,
+    rulings: Sequence[MarketRuling] = (),
+    said: Callable[[Curve, int], Said | None] = lambda _curve, _start_s: None,
 ) -> list[Entry]:
-    """What a ruling changes of the market's allocations: correction entries that lead from what was
-    reconciled with the curves before to what holds now. They sum to zero in energy and in money.
+    """What a ruling changes of the market's allocations: correction entries that lead from what is
+    in force to what holds now. They sum to zero in energy and in money.
 
-    Only the periods that the ruling touches are reconciled again, each fill at the price and the
-    fee of its slot. Raises ConfigurationError if there is no curve to correct.
+    ``earlier`` are all entries that were made before, ``rulings`` those that they were made with;
+    without them it is taken that the curves were reconciled as they are. Only the periods that the
+    ruling touches are reconciled again, each fill at the price and the fee of its slot. Raises
+    ConfigurationError if there is no curve to correct.
     """
-    place = (reference.household, reference.side)
-    if place not in official:
+    reference = ruling.reference
+    if (reference.household, reference.side) not in official:
         raise ConfigurationError(f"household {reference.household} has no curve on that side")
-    before = official[place]
-    after = corrected_curve(before, reference)
     period_s = period_of(slot_s, official.values())
     periods = {
         number
-        for run in touched_steps(before, after)
-        for number in range(run.from_s // period_s, -(-run.to_s // period_s))
+        for start_s in reference.stated()
+        for number in range(start_s // period_s, -(-(start_s + reference.step_s) // period_s))
     }
     inside = [fill for fill in fills if fill.slot * slot_s // period_s in periods]
-    earlier = reconcile(inside, official, slot_s).entries
-    now = reconcile(inside, {**official, place: after}, slot_s).entries
-    return revised(earlier, now)
+    if earlier is None:
+        before: Sequence[Entry] = reconcile(
+            inside, ruled_curves(official, rulings, said), slot_s
+        ).entries
+    else:
+        before = [entry for entry in earlier if entry.slot * slot_s // period_s in periods]
+    now = ruled_curves(official, (*rulings, ruling), said)
+    return revised(before, reconcile(inside, now, slot_s).entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,16 +12,23 @@ from typing import Any, Final
 import click
 
 from node.billing.archive import Archive
-from node.billing.claims import Series, canonical
-from node.billing.curve_store import CurveStore
+from node.billing.claims import canonical
+from node.billing.curve_store import CurveStore, Said
 from node.billing.dispute_book import NOTE
 from node.billing.disputes import Dispute
 from node.billing.disputes import settle as close
 from node.billing.in_force import TakenRuling
 from node.billing.notes import notes_digest
 from node.billing.reconcile import Entry, SideOf, fills_of, period_of
-from node.billing.rulings import market_entries
+from node.billing.rulings import MarketRuling, market_entries
 from node.billing.series import Curve
+from node.cli.entry_files import (
+    Earlier,
+    earlier_option,
+    market_ruling_document,
+    read_earlier,
+    said_in,
+)
 from node.cli.office import Office, office_options, open_office
 from node.cli.output import Column, example, json_option, money_text, say, say_document, say_table
 from node.cli.settling import SettledMonth, settle_ruling
@@ -81,6 +88,7 @@ class _Carried:
 @click.option("--injections", type=FILE, help="Of a market: what it saw fed in before.")
 @click.option("--curves", "curve_file", type=FILE, help="The imported curves.")
 @click.option("--points", "points_file", type=FILE, help="household,point: whose point is whose.")
+@earlier_option
 @timezone_option
 @click.option("--out", type=FILE, help="Write the notes or entries there, as JSON.")
 @source_options
@@ -98,6 +106,7 @@ def settle(
     injections: Path | None,
     curve_file: Path | None,
     points_file: Path | None,
+    earlier: tuple[Path, ...],
     timezone: str,
     out: Path | None,
     run_folder: Path | None,
@@ -113,7 +122,8 @@ def settle(
     allocated again, under the key they were billed with. The credit and debit notes are what
     differs from the revision before, and become lines of the next month that is billed. Of a market
     (--run, or --rpc and --market), only its periods are reconciled again, at the price and fee of
-    each slot; correction entries are what differs. Both sum to zero.
+    each slot; correction entries are what differs from all --earlier ones, or, without these, from
+    the curves as they are. Both sum to zero.
     """
     is_market = run_folder is not None or rpc is not None
     if is_market and operation_file is not None:
@@ -124,10 +134,13 @@ def settle(
         carried = _Carried()
         if reference is not None and not found.is_informational and is_market:
             chosen = None if month is None else month_of(month, timezone)
-            with open_past(run_folder, rpc, market) as past:
+            assert found.ruling is not None
+            ruled = MarketRuling(reference, found.ruling.ruling.made_at_s)
+            known = read_earlier(earlier)
+            with open_past(run_folder, rpc, market) as past, said_in(curve_file) as said:
                 curves = operator_curves(withdrawals, injections, curve_file, chosen)
                 official = official_curves(past, curves, points_file)
-                carried = _of_market(past, official, reference)
+                carried = _of_market(past, official, ruled, known, said)
         elif reference is not None and not found.is_informational:
             if operation_file is None or folder is None or curve_file is None:
                 raise click.UsageError(
@@ -209,14 +222,29 @@ def _note_row(note: Mapping[str, Any]) -> tuple[str, ...]:
     return note["party"], note["other"], note["kind"] + advice, eur_text(note["amount_cents"])
 
 
-def _of_market(past: MarketPast, official: Mapping[SideOf, Curve], reference: Series) -> _Carried:
+def _of_market(
+    past: MarketPast,
+    official: Mapping[SideOf, Curve],
+    ruling: MarketRuling,
+    known: Earlier,
+    said: Callable[[Curve, int], Said | None],
+) -> _Carried:
     """The correction entries of the periods that a ruling touches."""
+    reference = ruling.reference
     try:
         period_s = period_of(past.slot_s, official.values())
         from_s = reference.from_s - reference.from_s % period_s
         to_s = reference.to_s + -reference.to_s % period_s
         records = past.records(from_s // past.slot_s, to_s // past.slot_s)
-        entries = market_entries(list(fills_of(records)), official, reference, past.slot_s)
+        entries = market_entries(
+            list(fills_of(records)),
+            official,
+            ruling,
+            past.slot_s,
+            earlier=known.entries,
+            rulings=known.rulings,
+            said=said,
+        )
     except ValueError as error:
         raise ConfigurationError(
             str(error), next_step="ask the operator for curves that fit the slots"
@@ -227,7 +255,7 @@ def _of_market(past: MarketPast, official: Mapping[SideOf, Curve], reference: Se
         if entry.household:
             papers.setdefault(entry.household, []).append(row)
     return _Carried(
-        {"entries": rows},
+        {"entries": rows, "rulings": [market_ruling_document(ruling)]},
         hashlib.sha256(canonical({"entries": rows})).digest() if rows else b"",
         [(str(household), {"entries": own}) for household, own in papers.items()],
         _ENTRY_COLUMNS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,17 @@ import click
 from node.billing.curve_files import read_curve_table
 from node.billing.measures import DailyDifference, SideTotals, daily_differences, side_totals
 from node.billing.months import Month
-from node.billing.reconcile import Entry, Reconciliation, SideOf, fills_of, reconcile
+from node.billing.reconcile import (
+    Entry,
+    Reconciliation,
+    SideOf,
+    fills_of,
+    reconcile,
+    revised,
+)
+from node.billing.rulings import ruled_curves
 from node.billing.series import Curve, Direction
+from node.cli.entry_files import earlier_option, read_earlier, said_in
 from node.cli.output import (
     Column,
     counted,
@@ -87,6 +97,7 @@ ENTRY_FIELDS: Final = (
     metavar="H=FILE",
     help="A household's own database, to compare its readings too; may be given again.",
 )
+@earlier_option
 @source_options
 @csv_option
 @json_option
@@ -98,6 +109,7 @@ def reconcile_command(
     database: Path | None,
     points_file: Path | None,
     nodes: tuple[str, ...],
+    earlier: tuple[Path, ...],
     run_folder: Path | None,
     rpc: str | None,
     market: str | None,
@@ -109,13 +121,15 @@ def reconcile_command(
 
     The operator's measure prevails. Where more was allocated than measured, correction entries
     reduce it on both sides of the slot; they sum to zero in energy and in money, and nothing on
-    chain is rewritten. What the operator has not said yet is pending.
+    chain is rewritten. What the operator has not said yet is pending. With --earlier, what its
+    rulings and curves led to before is taken along, and only what differs is told.
     """
     one_form(as_csv=as_csv, as_json=as_json)
     chosen = month_of(month, timezone)
-    with open_past(run_folder, rpc, market) as past:
+    before = read_earlier(earlier)
+    with open_past(run_folder, rpc, market) as past, said_in(database) as said:
         curves = operator_curves(withdrawals, injections, database, chosen)
-        official = official_curves(past, curves, points_file)
+        official = ruled_curves(official_curves(past, curves, points_file), before.rulings, said)
         slots = chosen.slots(past.slot_s)
         records = past.records(slots.start, slots.stop)
         try:
@@ -124,6 +138,9 @@ def reconcile_command(
             raise ConfigurationError(
                 str(error), next_step="ask the operator for curves that fit the slots"
             ) from error
+        if before.entries is not None:
+            mine = [entry for entry in before.entries if entry.slot in slots]
+            found = replace(found, entries=tuple(revised(mine, found.entries)))
         span = range(slots.start * past.slot_s, slots.stop * past.slot_s)
         sums = side_totals(found, official, past.slot_s, span)
         readings = dict(_readings(past, nodes, slots))
@@ -248,6 +265,7 @@ def _document(
         "timezone": month.zone.key,
         "slot_s": past.slot_s,
         "entries": [entry_row(past, entry) for entry in found.entries],
+        "rulings": [],
         "pending": [
             {
                 "start": iso_utc(item.start_s),

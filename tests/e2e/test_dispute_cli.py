@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -351,7 +352,8 @@ def test_a_key_that_others_may_read_is_refused(desk: Desk) -> None:
     assert desk.run("person", "list", "--database", desk.folder / "none.db").exit_code == 3
 
 
-def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
+def ruled_market(desk: Desk) -> tuple[Path, tuple[object, ...], str]:
+    """A run of two slots, the operator's tables for it, and a dispute about the first, ruled."""
     slot = FROM_S // 1800
     market = HonestMarket(MarketRules(slot_s=1800, network_fee=200))
     market.schedule(MarketRules(slot_s=1800, network_fee=200))
@@ -365,10 +367,16 @@ def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
         ledger.set_names(NAMES)
     write_table(desk.folder / "drawn.csv", curves(OCTOBER, {"flat": lambda _: 300}))
     write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 500}))
-    number = document(desk.open(desk.claim(values_wh=(100, 300))))["number"][:12]
-    give_document(desk, number)
-    document(desk.rule(number, "--outcome", "upheld"))
+    dispute = str(document(desk.open(desk.claim(values_wh=(100, 300))))["number"][:12])
+    give_document(desk, dispute)
+    document(desk.rule(dispute, "--outcome", "upheld"))
     tables = ("--withdrawals", desk.folder / "drawn.csv", "--injections", desk.folder / "fed.csv")
+    return run, tables, dispute
+
+
+def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
+    slot = FROM_S // 1800
+    run, tables, number = ruled_market(desk)
     settle = ("dispute", "settle", number, "--run", run, *tables)
     both = desk.office(*settle, "--operation", desk.folder / "street.toml")
     assert both.exit_code == 2
@@ -402,3 +410,23 @@ def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
     assert {entry["household"] for entry in note["entries"]} == {2}
     again = desk.office(*settle)
     assert (again.exit_code, "is settled" in again.stderr) == (6, True)
+
+
+def test_what_was_corrected_of_a_market_before_is_not_corrected_twice(desk: Desk) -> None:
+    slot = FROM_S // 1800
+    run, tables, number = ruled_market(desk)
+    kept = desk.folder / "entries.json"
+    desk.json("dispute", "settle", number, "--run", run, *tables, "--out", kept)
+    month = ("supplier", "reconcile", "--month", "2025-10", "--run", run, *tables, "--json")
+    assert document(desk.run(*month, "--earlier", kept))["entries"] == [], "the ruling holds"
+    write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 250}))
+    told = document(desk.run(*month, "--earlier", kept))
+    cut: Counter[tuple[int, int]] = Counter()
+    for entry in told["entries"]:
+        if entry["account"] == "allocated":
+            cut[entry["slot"], entry["household"]] += entry["energy_wh"]
+    assert cut == {(slot, 1): 0, (slot + 1, 1): -50, (slot + 1, 2): -50}
+    twice = desk.run(*month, "--earlier", kept, "--earlier", kept)
+    assert (twice.exit_code, "was given twice" in twice.stderr) == (3, True)
+    other = desk.run(*month, "--earlier", desk.folder / "claim.json")
+    assert (other.exit_code, "holds no correction entries" in other.stderr) == (3, True)

@@ -19,6 +19,7 @@ from node.billing.bill_making import bill_energy
 from node.billing.bills import COMMUNITY, LineKind, PeriodBills
 from node.billing.claims import Series, claim_document, claim_from, series_from
 from node.billing.curve_files import CurveTable
+from node.billing.curve_store import Said
 from node.billing.dispute_documents import dispute_document, dispute_from
 from node.billing.disputes import (
     MAX_EVIDENCE,
@@ -43,15 +44,17 @@ from node.billing.openings import (
     opening_document,
     opening_from,
 )
-from node.billing.reconcile import reconcile, revised
+from node.billing.reconcile import Entry, reconcile, revised
 from node.billing.rulings import (
+    MarketRuling,
     Outcome,
     corrected_curve,
     market_entries,
+    ruled_curves,
     ruling_document,
     ruling_from,
 )
-from node.billing.series import MISSING
+from node.billing.series import MISSING, Curve
 from node.errors import ConfigurationError, Refused
 from node.market.orders import evidence_commitment
 from node.model import LogPosition, OrderAccepted, RegisterReading, Side
@@ -472,7 +475,7 @@ def test_the_markets_corrections_sum_to_zero(seed: int) -> None:
     place = rng.randrange(len(curve))
     value_wh = rng.choice((0, 10, 10**6))
     reference = Series(household, side, curve.step_start_s(place), curve.step_s, (value_wh,))
-    entries = market_entries(fills, official, reference, SLOT_S)
+    entries = market_entries(fills, official, MarketRuling(reference, NOW_S), SLOT_S)
     assert sum(entry.energy_wh for entry in entries) == 0
     assert sum(entry.amount_units for entry in entries) == 0
     now = {**official, (household, side): corrected_curve(curve, reference)}
@@ -486,3 +489,42 @@ def test_the_markets_corrections_sum_to_zero(seed: int) -> None:
     assert {entry.slot for entry in entries} <= step_slots
     corrected = corrected_curve(curve, reference)
     assert corrected.watt_minutes[place] == value_wh * 60
+
+
+@given(SEEDS)
+def test_entries_of_rulings_and_curves_sum_to_the_newest_state(seed: int) -> None:
+    """In any order: all entries together are what the last curves and rulings give from scratch."""
+    rng = random.Random(seed)
+    fills = random_fills(rng, 8)
+    step_s = rng.choice((900, 1_800))
+    official = measured_otherwise(rng, fills, 8, step_s, absent=0)
+    corrected_at = dict.fromkeys(official, 0)
+    ledger: list[Entry] = list(reconcile(fills, official, SLOT_S).entries)
+    rulings: list[MarketRuling] = []
+
+    def said(curve: Curve, _start_s: int) -> Said:
+        at_s = next(corrected_at[place] for place, one in official.items() if one == curve)
+        return Said("curve", at_s, is_corrected=True)
+
+    for now_s in range(1, rng.randint(2, 8)):
+        place = rng.choice(sorted(official))
+        if rng.random() < 0.5:
+            anew = measured_otherwise(rng, fills, 8, step_s, absent=0)[place]
+            official = {**official, place: anew}
+            corrected_at[place] = now_s
+            now = reconcile(fills, ruled_curves(official, rulings, said), SLOT_S).entries
+            made = revised(ledger, now)
+        else:
+            curve = official[place]
+            start_s = curve.step_start_s(rng.randrange(len(curve)))
+            values = (rng.choice((0, 10, 10**6)),)
+            ruling = MarketRuling(Series(*place, start_s, step_s, values), now_s)
+            made = market_entries(
+                fills, official, ruling, SLOT_S, earlier=ledger, rulings=rulings, said=said
+            )
+            rulings.append(ruling)
+        assert sum(entry.energy_wh for entry in made) == 0
+        assert sum(entry.amount_units for entry in made) == 0
+        ledger += made
+    wanted = reconcile(fills, ruled_curves(official, rulings, said), SLOT_S).entries
+    assert revised((), ledger) == revised((), wanted)
