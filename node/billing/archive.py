@@ -78,11 +78,10 @@ class Archive:
         return self._document(self.of(period, revision) / "bills.json")
 
     def notes_of(self, period: str, revision: int) -> dict[str, Any]:
-        """What a revision changed: ``notes``, and the ``disputes`` whose rulings it brought."""
-        path = self.folder / period / str(revision) / "notes.json"
-        if not path.exists():
-            return {"notes": [], "disputes": []}
-        return self._document(path)
+        """What a revision after the first changed: ``notes``, and the ``disputes`` whose rulings it
+        brought. Raises ConfigurationError if it is missing: what was to be credited would be lost.
+        """
+        return self._document(self.folder / period / str(revision) / "notes.json")
 
     def note_items(self) -> list[NoteItem]:
         """All that revisions changed between two parties, oldest first."""

@@ -17,6 +17,7 @@ from node.errors import ConfigurationError
 __all__ = [
     "LINE_FIELDS",
     "bill_document",
+    "bill_file_names",
     "bill_files",
     "bills_document",
     "line_rows",
@@ -144,11 +145,17 @@ def _json(document: Mapping[str, object]) -> str:
 
 def bill_files(bill: Bill, names: Mapping[str, str]) -> dict[str, str]:
     """What one member gets: the page, the document and the lines, by file name."""
-    return {
-        f"{bill.number}.html": render_bill(bill, names),
-        f"{bill.number}.json": _json(bill_document(bill)),
-        f"{bill.number}.csv": csv_text(LINE_FIELDS, line_rows([bill])),
-    }
+    texts = (
+        render_bill(bill, names),
+        _json(bill_document(bill)),
+        csv_text(LINE_FIELDS, line_rows([bill])),
+    )
+    return dict(zip(bill_file_names(bill), texts, strict=True))
+
+
+def bill_file_names(bill: Bill) -> tuple[str, ...]:
+    """How the files of ``bill_files`` are called."""
+    return tuple(f"{bill.number}.{kind}" for kind in ("html", "json", "csv"))
 
 
 def period_files(bills: PeriodBills) -> dict[str, str]:

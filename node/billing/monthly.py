@@ -13,7 +13,7 @@ data tool, scheduler and job exchange ten messages.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ from node.billing.allocation import Key, allocate
 from node.billing.archive import Archive
 from node.billing.bill_energy import BilledEnergy, Frame, energy_of, frame_of, reopened
 from node.billing.bill_files import (
+    bill_file_names,
     bill_files,
     bills_document,
     notes_text,
@@ -33,6 +34,7 @@ from node.billing.bill_files import (
     write_file,
 )
 from node.billing.bill_keeping import (
+    PAIRS,
     energy_files,
     kept_energy,
     kept_table,
@@ -59,6 +61,7 @@ MOST_MONTHS: Final = 14
 """How far back a correction re-opens a month."""
 
 KEY: Final = "key.toml"
+PERIOD_FILES: Final = ("bills.json", "lines.csv", "index.html")
 
 
 class Stage(StrEnum):
@@ -203,8 +206,10 @@ def run_month(
         archive.record(_billed_entry(run, now_s, made, digest, notes))
     run.stages.append(Stage.SEND)
     for each in run.bills.every:
-        for name, text in bill_files(each, names).items():
-            _write(archive.folder / "outbox" / each.point / name, text, is_new=is_new)
+        folder = archive.folder / "outbox" / each.point
+        if is_new or not _has(folder, bill_file_names(each)):
+            for name, text in bill_files(each, names).items():
+                _write(folder / name, text, is_new=is_new)
     (archive.folder / str(period) / "problems.txt").unlink(missing_ok=True)
     run.stages.append(Stage.SHOW)
     return run
@@ -305,11 +310,13 @@ def _keep(run: MonthRun, made: _Made, archive: Archive, *, is_new: bool) -> None
     ):
         if table.points:
             _write(folder / name, "".join(curve_table_text(table)), is_new=is_new)
-    for name, text in {KEY: made.key_text, **energy_files(made.energy)}.items():
-        _write(folder / name, text, is_new=is_new)
+    if is_new or not _has(folder, (KEY, PAIRS, "given.csv", "allocated.csv")):
+        for name, text in {KEY: made.key_text, **energy_files(made.energy)}.items():
+            _write(folder / name, text, is_new=is_new)
     run.stages.append(Stage.BILL)
-    for name, text in period_files(run.bills).items():
-        _write(folder / name, text, is_new=is_new)
+    if is_new or not _has(folder, PERIOD_FILES):
+        for name, text in period_files(run.bills).items():
+            _write(folder / name, text, is_new=is_new)
     _write_ruled(run, archive)
     if run.revision > 1 and is_new:
         before = archive.bills_of(run.period, run.revision - 1)
@@ -344,6 +351,10 @@ def _write_ruled(run: MonthRun, archive: Archive) -> None:
         return
     lines = [json.dumps(ruled.document(), sort_keys=True) for ruled in run.ruled]
     write_file(archive.folder / str(run.period) / "ruled.jsonl", "\n".join(lines) + "\n")
+
+
+def _has(folder: Path, names: Iterable[str]) -> bool:
+    return all((folder / name).exists() for name in names)
 
 
 def _write(path: Path, text: str, *, is_new: bool) -> None:
