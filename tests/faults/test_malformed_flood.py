@@ -24,6 +24,9 @@ pytestmark = pytest.mark.fault
 COUNT: Final = 1_020
 HOMES: Final = 40
 WITHIN_BLOCKS: Final = 2
+PERIOD_S: Final = 2
+"""geth renews the content of the block that it makes once a second at most: that of a block of one
+second is fixed when the one before arrives, and an order that comes just then waits for a third."""
 
 
 def street_of(folder: Path) -> AbstractAsyncContextManager[RelayStreet]:
@@ -32,7 +35,7 @@ def street_of(folder: Path) -> AbstractAsyncContextManager[RelayStreet]:
         find_geth()
     except ConfigurationError:
         return street_on_anvil(HOMES)
-    return street_on_geth(folder, HOMES, validators=1)
+    return street_on_geth(folder, HOMES, validators=1, period_s=PERIOD_S)
 
 
 def test_a_flood_of_bad_orders_reaches_nothing(tmp_path: Path) -> None:

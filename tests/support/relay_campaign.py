@@ -206,12 +206,12 @@ async def blocks_since(street: RelayStreet, first: int) -> dict[int, Mapping[str
     }
 
 
-async def flooding(count: int, seed: int) -> tuple[dict[str, object], bool]:
+async def flooding(count: int, seed: int, period_s: int) -> tuple[dict[str, object], bool]:
     """Bad orders at the relay daemon and at the chain, and honest homes among them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (
-            street_on_geth(folder / "net", FLOOD_HOMES, VALIDATORS) as street,
+            street_on_geth(folder / "net", FLOOD_HOMES, VALIDATORS, period_s=period_s) as street,
             relay_process(street, folder) as url,
         ):
             begun_s = wall_seconds()
@@ -229,6 +229,7 @@ async def flooding(count: int, seed: int) -> tuple[dict[str, object], bool]:
         "honest_by_blocks": {str(waited): blocks[waited] for waited in sorted(blocks)},
         "honest_by_blocks_before": {str(waited): calm[waited] for waited in sorted(calm)},
         "seconds": round(took_s, 1),
+        "seconds_between_blocks": period_s,
         "validators": VALIDATORS,
         "load_average": os.getloadavg()[0],
     }
@@ -243,11 +244,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--period", type=int, default=5, help="of the flood's chain, in seconds")
     asked = parser.parse_args()
     if asked.campaign == "orders":
         document, good = asyncio.run(orders(asked.seconds))
     else:
-        document, good = asyncio.run(flooding(asked.count, asked.seed))
+        document, good = asyncio.run(flooding(asked.count, asked.seed, asked.period))
     print(json.dumps(document, indent=2, sort_keys=True))  # noqa: T201 - what the campaign is for
     return 0 if good else 7
 

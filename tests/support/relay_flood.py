@@ -44,8 +44,9 @@ TO_THE_CHAIN: Final = 10
 
 @dataclass(slots=True)
 class FloodOutcome:
-    """What came of it. ``blocks`` are, for each honest order, how many there were after the one
-    that was being made when the relay answered; ``calm`` the same before the flood."""
+    """What came of it. ``blocks`` are, for each honest order, how many there were from the newest
+    one when it was handed to the relay up to the one that has it: 1 is the very next. ``calm`` is
+    the same before the flood."""
 
     sent: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
@@ -238,15 +239,15 @@ async def _trade(
     households: range,
     over: asyncio.Event,
 ) -> dict[int, int]:
-    """Honest homes order one after the other; gives the head at each one's answer."""
+    """Honest homes order one after the other; gives the head when each hands its order over."""
     heads: dict[int, int] = {}
     for household in households:
         if over.is_set() and heads:
             break
         body = packed([street.order(household)])
+        heads[household] = await street.rpc.head()
         (reason,) = await _post(session, url, f"10.8.0.{household}", body, BINARY)
         assert reason == "", f"an honest order was not taken: {reason}"
-        heads[household] = await street.rpc.head()
         await asyncio.sleep(HONEST_EVERY_S)
     return heads
 
@@ -266,7 +267,7 @@ async def _judge(
             if is_honest:
                 outcome.honest_accepted += 1
                 is_calm = event.household < FIRST_HONEST + CALM
-                waited = event.position.block - heads[event.household] - 1
+                waited = event.position.block - heads[event.household]
                 (outcome.calm if is_calm else outcome.blocks).append(waited)
             elif not is_spent:
                 outcome.accepted_bad += 1

@@ -138,11 +138,17 @@ async def street_on_anvil(homes: int) -> AsyncIterator[RelayStreet]:
 
 
 @asynccontextmanager
-async def street_on_geth(folder: Path, homes: int, validators: int) -> AsyncIterator[RelayStreet]:
-    """Real validators, a block every second. Raises ConfigurationError where there is no geth."""
+async def street_on_geth(
+    folder: Path, homes: int, validators: int, *, period_s: int = 1
+) -> AsyncIterator[RelayStreet]:
+    """Real validators. Raises ConfigurationError where there is no geth."""
     find_geth()
     plan = Plan(
-        "street", "geth", 20_777, validators=validators, rpc_nodes=1, period_s=1, light_keys=True
+        *("street", "geth", 20_777),
+        validators=validators,
+        rpc_nodes=1,
+        period_s=period_s,
+        light_keys=True,
     )
     init_network(folder, plan, secrets.token_bytes)
     operator = open_key(operator_files(folder))
