@@ -187,7 +187,8 @@ def run_month(
             return _under_other_rules(run, known, curves, archive, now_s)
         made = None if run.problems else _make(period, curves, terms, archive, known, notes)
     except Refused as error:
-        run.problems = (f"{error.reason}: {error.message}",)
+        more = f" (next: {error.next_step})" if error.next_step else ""
+        run.problems = (f"{error.reason}: {error.message}{more}",)
         made = None
     if made is None:
         _treat(run, archive, now_s)

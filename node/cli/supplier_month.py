@@ -163,7 +163,8 @@ def _end(runs: Sequence[MonthRun]) -> None:
     if waiting:
         raise Disagreement(
             f"{', '.join(waiting)}: not billed, see problems.txt",
-            next_step="ask the operator for what is missing; the next run bills it",
+            next_step="see to what it says (a value is the operator's to give, a tariff row or a"
+            " price yours); the next run bills it",
         )
     if held:
         raise Disagreement(

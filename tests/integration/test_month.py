@@ -251,7 +251,9 @@ def test_a_month_without_its_tariffs_waits(tool: Tool) -> None:
     street.write_text(street.read_text().replace('accept = ["one_source"]', "accept = []"))
     write_r63(tool.inbox / "1.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
     (october,) = tool.months("2025-11-02T06:00:00Z", code=7)
-    assert october["problems"][0].startswith("tariff_unconfirmed: ")
+    (problem,) = october["problems"]
+    assert problem.startswith("tariff_unconfirmed: ")
+    assert "(next: compare it with the act, then accept = [" in problem
 
 
 def test_a_month_without_any_curve_waits(tool: Tool) -> None:
