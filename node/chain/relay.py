@@ -1,11 +1,9 @@
 """Carrying a neighbourhood's signed orders to the chain in batches.
 
-A relay can delay an order, never alter one. What it holds is bounded: a full relay refuses to take
-more, and a household then submits its order itself. Nothing here is kept on disk: what a relay
-loses when it stops, households send again by themselves.
-
-``Relay`` lives inside one program, the simulator; ``Carrier`` serves a street in real time, with
-several batches on their way at once.
+A relay can delay an order, never alter one. What it holds is bounded: a full relay takes no more,
+and a household then submits its order itself. Nothing is kept on disk: what a relay loses when it
+stops, households send again. ``Relay`` lives inside one program, the simulator; ``Carrier`` serves
+a street in real time, with several batches on their way at once.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ MAX_MINED: Final = 64
 """Mined batches that are remembered, should their blocks be replaced."""
 
 STUCK_BLOCKS: Final = 3
-"""A batch that so many blocks did not take is looked after."""
+"""After so many blocks that took none of its batches, a relay looks after them."""
 
 EAGER: Final = 4
 """While fewer batches than this are on their way, an order goes at once; beyond that, orders gather
@@ -182,6 +180,7 @@ class Carrier:
         self._mined: deque[_Flight] = deque(maxlen=MAX_MINED)
         self._nonce: int | None = None
         self._head: _Head | None = None
+        self._went_on_in_block = 0
         self._taken = asyncio.Event()
 
     @property
@@ -264,7 +263,7 @@ class Carrier:
             if self._head is not None:
                 await self._send(self._head)  # at once: what was sent before can be asked later
             self._head = head = await self._newest()
-            await self._collect()
+            await self._collect(head)
             await self._look_after(head)
             await self._send(head)
         except NO_ANSWER as error:
@@ -302,7 +301,7 @@ class Carrier:
         for key in [key for key, known in self._known.items() if known.closes_s <= now_s]:
             del self._known[key]
 
-    async def _collect(self) -> None:
+    async def _collect(self, head: _Head) -> None:
         """The receipts that there are, oldest first."""
         while self._flights:
             flight = self._flights[0]
@@ -311,6 +310,7 @@ class Carrier:
                 return
             self._flights.popleft()
             self._mined.append(flight)
+            self._went_on_in_block = head.number
             self.counts.gas_used += number(receipt["gasUsed"])
             if flight.payment is not None:
                 continue
@@ -332,9 +332,10 @@ class Carrier:
         return None
 
     async def _look_after(self, head: _Head) -> None:
-        """Blocks come and do not take the oldest batch: it fell out of the pools, or the one before
-        did when its block was replaced. What is missing is sent again."""
-        if not self._flights or head.number - self._flights[0].sent_in_block < STUCK_BLOCKS:
+        """Blocks come and take no batch: the oldest fell out of the pools, or the one before it did
+        when its block was replaced. What is missing is sent again; the others wait their turn."""
+        oldest = self._flights[0].sent_in_block if self._flights else head.number
+        if head.number - max(oldest, self._went_on_in_block) < STUCK_BLOCKS:
             return
         mined = number(await self._rpc.ask("eth_getTransactionCount", self.address, "latest"))
         while self._mined and self._mined[-1].nonce >= mined:

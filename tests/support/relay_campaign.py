@@ -41,6 +41,7 @@ CLIENTS: Final = 8
 LEAST_A_SECOND: Final = 200
 DRAIN_WITHIN_S: Final = 120.0
 WITHIN_BLOCKS: Final = 2
+MAY_CHANGE_BLOCKS: Final = 6
 
 Posts = Sequence[tuple[int, bytes, int]]
 """Household, body of its request, orders in it."""
@@ -185,14 +186,18 @@ async def drained(street: RelayStreet, url: str, posts: Posts) -> float:
 
 
 async def settled(street: RelayStreet, after_block: int, count: int) -> None:
-    """Wait until so many orders were accepted after a block."""
-    seen, block = 0, after_block
+    """Wait until so many orders were accepted after a block. The newest blocks are read again and
+    again: a Clique chain may replace them."""
+    seen: set[tuple[int, int, Side]] = set()
+    block = after_block
     async with asyncio.timeout(DRAIN_WITHIN_S):
-        while seen < count:
+        while len(seen) < count:
             head = await street.rpc.head()
             if head > block:
-                events = await street.client.events(block + 1, head)
-                seen += sum(isinstance(event, OrderAccepted) for event in events)
+                first = max(after_block, block - MAY_CHANGE_BLOCKS) + 1
+                for event in await street.client.events(first, head):
+                    if isinstance(event, OrderAccepted):
+                        seen.add((event.slot, event.household, event.side))
                 block = head
             await asyncio.sleep(0.1)
 

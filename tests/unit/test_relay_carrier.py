@@ -412,3 +412,15 @@ def test_what_the_endpoint_has_and_no_validator_takes_is_told_anew_for_more() ->
     stage.chain.block()
     stage.look()
     assert (stage.carrier.in_flight, stage.carrier.counts.resent) == (0, 1)
+
+
+def test_batches_that_wait_their_turn_are_left_alone_while_blocks_take_others() -> None:
+    stage = Stage()
+    stage.take(3 * MAX_BATCH)
+    stage.look()
+    for _ in range(3):
+        stage.chain.block(STUCK_BLOCKS - 1, most=0)
+        stage.chain.block(most=1)
+        stage.look()
+    assert (stage.carrier.in_flight, stage.carrier.counts.resent) == (0, 0)
+    assert len(stage.chain.posts) == 3
