@@ -115,7 +115,7 @@ def live(folder: Path, engine: str, scenario: Scenario) -> None:
 
     async def run() -> None:
         async with LocalNetwork(founded(folder, engine, validators=1)) as network:
-            await network.until_block(1, within_s=WITHIN_S)
+            await network.until_block(1, within_s=WITHIN_S, name=1)
             await scenario(network)
 
     asyncio.run(run())
@@ -469,9 +469,9 @@ def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, engine: s
     known: list[dict[str, Any]] = []
 
     async def before(running: LocalNetwork) -> None:
-        await running.until_block(5, within_s=WITHIN_S)
-        count = await export_blocks(running.endpoint("rpc-01"), tmp_path / "blocks.rlp")
-        known.extend([await block(running, height) for height in range(1, count + 1)])
+        await running.until_block(5, within_s=WITHIN_S, name=1)
+        count = await export_blocks(running.endpoint(1), tmp_path / "blocks.rlp")
+        known.extend([await block(running, height, 1) for height in range(1, count + 1)])
 
     live(tmp_path / "old", engine, before)
     archive = tmp_path / "backup.tar.gz"
@@ -482,8 +482,8 @@ def test_a_chain_is_brought_back_from_its_backup_alone(tmp_path: Path, engine: s
         assert blocks is not None
         await import_blocks(tmp_path / "new", network, blocks)
         async with LocalNetwork(tmp_path / "new") as running:
-            await running.until_block(len(known) + 2, within_s=WITHIN_S)
-            again = [await block(running, number) for number in range(1, len(known) + 1)]
+            await running.until_block(len(known) + 2, within_s=WITHIN_S, name=1)
+            again = [await block(running, number, 1) for number in range(1, len(known) + 1)]
             assert again == known
 
     asyncio.run(after())
