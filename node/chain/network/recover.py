@@ -118,14 +118,14 @@ async def free_if_stuck(network: Network, reach: Reach) -> bool:
 
 
 async def until_newer_block(reach: Reach, since_s: int, *, within_s: float) -> int:
-    """Wait until any node has a block of this instant or later, by the block's own time: one that
-    was made before tells nothing. Returns its number; raises ChainUnreachable."""
+    """Wait until any node has a block of a later second, by the block's own time: one that was made
+    before tells nothing. Returns its number; raises ChainUnreachable."""
     deadline_s = wall_seconds() + within_s
     while wall_seconds() < deadline_s:
         for endpoint in reach.all().values():
             with contextlib.suppress(ChainUnreachable, Refused):
                 block = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
-                if number(block["timestamp"]) >= since_s:
+                if number(block["timestamp"]) > since_s:
                     return number(block["number"])
         await asyncio.sleep(PAUSE_S)
     raise ChainUnreachable(
