@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from node.chain.bootstrap import REGISTRY
+from node.chain.carrier import Carrier
 from node.chain.client import BLOCKS_PER_PAGE
 from node.chain.events import as_bytes
 from node.chain.keys import OrderReader
-from node.chain.relay import Carrier
 from node.chain.relay_orders import Answer
 from node.chain.rpc import Rpc
 from node.clock import Clock, wall_seconds

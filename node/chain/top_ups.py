@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from node.chain.carrier import Carrier
 from node.chain.membership import GAS_WEI, TOP_UP_BELOW_WEI, standing_signer, top_up
-from node.chain.relay import Carrier
 from node.chain.relay_desk import Members
 from node.chain.rpc import Rpc
 from node.clock import wall_seconds

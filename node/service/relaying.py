@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from node import __version__
+from node.chain.carrier import Carrier
 from node.chain.client import MARKET, MarketAddress, MarketClient
 from node.chain.keys import Key, OrderReader
-from node.chain.relay import Carrier
 from node.chain.relay_desk import Desk, Limits, Members
 from node.chain.relay_http import serve_relay
 from node.chain.request_desk import RequestDesk

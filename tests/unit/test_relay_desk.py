@@ -12,9 +12,9 @@ from web3 import AsyncWeb3
 from web3.providers.async_base import AsyncBaseProvider
 
 from node.chain.bootstrap import REGISTRY
+from node.chain.carrier import Carrier
 from node.chain.client import MarketAddress, MarketClient
 from node.chain.keys import Key, MarketSigner, OrderReader
-from node.chain.relay import Carrier
 from node.chain.relay_desk import EARLY_S, MAX_BUCKETS, Buckets, Desk, Limits, Members
 from node.chain.rpc import Rpc
 from node.clock import ManualClock

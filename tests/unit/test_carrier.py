@@ -13,10 +13,10 @@ from web3 import AsyncWeb3
 from web3.exceptions import Web3RPCError
 from web3.providers.async_base import AsyncBaseProvider
 
-from node.chain import relay as relay_module
+from node.chain import carrier as carrier_module
+from node.chain.carrier import EAGER, MAX_IN_FLIGHT, STUCK_BLOCKS, Carrier
 from node.chain.client import MAX_BATCH, MarketAddress, MarketClient
 from node.chain.keys import Key
-from node.chain.relay import EAGER, MAX_IN_FLIGHT, STUCK_BLOCKS, Carrier
 from node.chain.rpc import Rpc
 from node.clock import ManualClock
 from node.errors import ChainUnreachable, Refused
@@ -158,7 +158,7 @@ def test_there_is_a_bound_to_what_is_under_way() -> None:
 
 
 def test_a_full_carrier_says_to_submit_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "MAX_HELD", 3)
+    monkeypatch.setattr(carrier_module, "MAX_HELD", 3)
     stage = Stage()
     stage.take(3)
     with pytest.raises(Refused) as refused:
@@ -319,8 +319,8 @@ def test_the_price_follows_the_base_fee() -> None:
 
 
 def test_it_goes_on_by_itself_when_the_chain_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "EVERY_S", 0.01)
-    monkeypatch.setattr(relay_module, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(carrier_module, "EVERY_S", 0.01)
+    monkeypatch.setattr(carrier_module, "AGAIN_AFTER_S", 0.01)
 
     async def lived() -> None:
         stage = Stage()
@@ -391,7 +391,7 @@ def test_a_payment_that_is_refused_is_dropped_and_stops_no_order() -> None:
 
 
 def test_payments_that_wait_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "MAX_PAYMENTS", 1)
+    monkeypatch.setattr(carrier_module, "MAX_PAYMENTS", 1)
     stage = Stage()
     asyncio.run(stage.carrier.pay(PAID, 7))
     with pytest.raises(Refused):
