@@ -51,6 +51,9 @@ OPEN_SLOTS: Final = 30
 RULES: Final = MarketRules(slot_s=3_600, gate_s=OPEN_SLOTS * 3_600)
 """So many gates are open at any time, and all but the oldest for an hour and more."""
 
+BEHIND_S: Final = 120
+"""A chain's newest block may be older than this machine's clock: its slot may not have ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class RelayStreet:
@@ -73,7 +76,7 @@ class RelayStreet:
 
     def slots(self, count: int) -> list[int]:
         """Slots whose gates are open, newest first."""
-        newest = slot_at(self.clock.now_s(), self.rules.slot_s) - 1
+        newest = slot_at(self.clock.now_s() - BEHIND_S, self.rules.slot_s) - 1
         return [newest - back for back in range(count)]
 
     def order(self, household: int, side: Side = Side.BID, slot: int | None = None) -> SignedOrder:
