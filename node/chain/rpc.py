@@ -186,7 +186,7 @@ class Sender:
         self._key = key
         self._gas_price = gas_price
         self._nonce: int | None = None
-        self._unmined: tuple[int, int] | None = None  # nonce and price of what got no receipt
+        self._unmined: dict[int, int] = {}  # nonces and prices of what got no receipt
 
     async def create(self, contract: Contract, *arguments: object) -> str:
         """Create a contract; returns its address."""
@@ -242,7 +242,7 @@ class Sender:
         except ChainUnreachable:
             self._nonce = None  # as above
             raise
-        self._unmined = None
+        self._unmined.clear()
         self.transactions += len(receipts)
         self.gas_used += sum(number(receipt["gasUsed"]) for receipt in receipts)
         found = []
@@ -282,9 +282,9 @@ class Sender:
         """What a transaction bids; more than the one of the same nonce that was never mined, as an
         endpoint takes no other in its place, nor tells its peers of the same one twice."""
         price = self._gas_price
-        if self._unmined is not None and self._unmined[0] == nonce:
-            price = min(max(price, self._unmined[1] * 5 // 4 + 1), price * MOST_OUTBID + 1)
-        self._unmined = nonce, price
+        if nonce in self._unmined:
+            price = min(max(price, self._unmined[nonce] * 5 // 4 + 1), price * MOST_OUTBID + 1)
+        self._unmined[nonce] = price
         return price
 
     async def _receipt(self, transaction_hash: object, within_s: float) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from web3 import AsyncWeb3
 from web3.providers.async_base import AsyncBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from node.chain import rpc as rpc_module
 from node.chain.client import MARKET
 from node.chain.keys import Key
 from node.chain.rpc import MOST_OUTBID, Call, Rpc, Sender, created_at
@@ -117,5 +118,17 @@ def test_transactions_in_a_row_do_not_wait_for_each_other() -> None:
     with pytest.raises(ChainUnreachable, match="no receipt"):
         asyncio.run(sender.send_all(calls, within_s=0.01))
     assert [nonce for nonce, _ in endpoint.bids] == list(range(200))
+    with pytest.raises(ChainUnreachable, match="no receipt"):  # nor for too little
+        asyncio.run(sender.send_all(calls, within_s=0.01))
+    assert all(10 * bid >= 11 * PRICE for _, bid in endpoint.bids[200:])
     endpoint.mines = True
     assert len(asyncio.run(sender.send_all([]))) == 0
+
+
+def test_a_receipt_is_not_waited_for_until_a_gate_that_is_hours_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rpc_module, "RECEIPT_WITHIN_S", 0.01)
+    sender = Sender(Rpc(AsyncWeb3(Endpoint(), middleware=[]), 5), KEY, gas_price=PRICE)
+    with pytest.raises(ChainUnreachable, match="no receipt within 0 s"):
+        asyncio.run(sender.send(TO, MARKET, "clear", 1, within_s=7_200))
