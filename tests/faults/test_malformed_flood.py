@@ -19,7 +19,7 @@ from node.errors import ConfigurationError
 from tests.support.relay_flood import FloodOutcome, flood
 from tests.support.relay_street import RelayStreet, relaying, street_on_anvil, street_on_geth
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.network
 
 COUNT: Final = 1_020
 HOMES: Final = 40
