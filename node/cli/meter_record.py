@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from node.cli.interrupting import until_interrupted
 from node.cli.meter_options import meter_options, settings_of
 from node.cli.output import counting, example, json_option, say, say_document
 from node.clock import SystemClock
@@ -56,9 +57,7 @@ def record(file: Path, seconds: float, *, with_ids: bool, as_json: bool, **optio
     if file.exists():
         raise ConfigurationError("exists already", file=file, next_step="choose another name")
     recording = _Recording()
-    try:
-        asyncio.run(recording.run(options, seconds))
-    except KeyboardInterrupt:
+    if until_interrupted(recording.run(options, seconds)):
         click.echo("ended early", err=True)
     if recording.tally is None or not recording.content:
         raise MeterSilent(

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from node.cli.interrupting import until_interrupted
 from node.cli.meter_options import meter_options, settings_of
 from node.cli.output import energy_text, example, json_option, say, say_document
 from node.clock import SystemClock
@@ -47,9 +48,7 @@ def watch(seconds: float | None, frames: int | None, *, as_json: bool, **options
             "--json needs --seconds or --frames: it prints one document, at the end"
         )
     watching = _Watching(frames, is_silent=as_json)
-    try:
-        asyncio.run(watching.run(options, seconds))
-    except KeyboardInterrupt:
+    if until_interrupted(watching.run(options, seconds)):
         click.echo(err=True)  # the line on which ^C stands
     tally = watching.tally
     if tally is None:
