@@ -35,13 +35,14 @@ from node.chain.bootstrap import (
 from node.chain.client import MAX_BATCH
 from node.chain.community import CONTRACTS, GAS_PRICE_WEI, Community, save_community
 from node.chain.http import http_rpc
+from node.chain.json_rpc import block_query, number
 from node.chain.keyfiles import open_key
 from node.chain.keys import Key
 from node.chain.network.founding import found_community
 from node.chain.network.keeping import KEY_BYTES, make_account
 from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
-from node.chain.rpc import Call, Rpc, Sender, number
+from node.chain.rpc import Call, Rpc, Sender
 from node.clock import SystemClock, wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError
 from node.model import (
@@ -234,7 +235,7 @@ class LiveStreet:
         head = await self.rpc.head()
         transactions = gas_used = 0
         for height in range(from_block, head + 1):
-            block = await self.rpc.ask("eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+            block = await self.rpc.ask(*block_query(height))
             transactions += len(block["transactions"])
             gas_used += number(block["gasUsed"])
         return Traffic(max(head + 1 - from_block, 0), transactions, gas_used)

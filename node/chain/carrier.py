@@ -26,9 +26,10 @@ from node.chain.client import (
     order_argument,
 )
 from node.chain.events import LogDecoder
+from node.chain.json_rpc import block_query, number
 from node.chain.keys import Key
 from node.chain.relay import MAX_HELD, full
-from node.chain.rpc import MOST_OUTBID, NO_ANSWER, number, signed_transaction
+from node.chain.rpc import MOST_OUTBID, NO_ANSWER, signed_transaction
 from node.chain.rpc import SignedTransaction as Signed
 from node.clock import Clock
 from node.errors import ChainUnreachable, DaiseeError, Refused
@@ -258,7 +259,7 @@ class Carrier:
         return [*self._payments, *on_their_way]
 
     async def _newest(self) -> _Head:
-        block = await self._rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+        block = await self._rpc.ask(*block_query())
         return _Head(number(block["number"]), number(block.get("baseFeePerGas") or 0))
 
     def _forget_closed(self) -> None:

@@ -17,8 +17,9 @@ from eth_utils.exceptions import ValidationError
 from node.chain.bootstrap import RECORDS
 from node.chain.client import BLOCKS_PER_PAGE
 from node.chain.events import as_bytes
+from node.chain.json_rpc import number
 from node.chain.keys import Domain, Key
-from node.chain.rpc import Receipt, Rpc, Sender, number
+from node.chain.rpc import Receipt, Rpc, Sender
 
 __all__ = ["Papers", "RecordedRuling", "is_recorded", "record_ruling", "recorded_rulings"]
 

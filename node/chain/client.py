@@ -10,7 +10,8 @@ from web3.exceptions import BlockNotFound
 
 from node.chain.contracts import contract
 from node.chain.events import LogDecoder, as_bytes, rules_of
-from node.chain.rpc import NO_ANSWER, RECEIPT_WITHIN_S, Receipt, Rpc, Sender, number
+from node.chain.json_rpc import block_query, number
+from node.chain.rpc import NO_ANSWER, RECEIPT_WITHIN_S, Receipt, Rpc, Sender
 from node.errors import ChainMismatch, ChainUnreachable
 from node.model import EventPage, LogPosition, MarketEvent, MarketRules, SignedOrder
 
@@ -113,7 +114,7 @@ class MarketClient:
         the chain has no such block."""
         which = "latest" if block is None else hex(block)
         try:
-            found = await self.rpc.ask("eth_getBlockByNumber", which, False)  # noqa: FBT003 - JSON-RPC
+            found = await self.rpc.ask(*block_query(which))
         except BlockNotFound:
             return None
         except NO_ANSWER as error:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
+from node.chain.json_rpc import block_query
 from node.chain.network.record import GAS_PRICE_WEI
 from node.chain.rpc import NO_ANSWER, Rpc
 from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
@@ -189,7 +190,7 @@ async def verify_community(rpc: Rpc, community: Community) -> None:
 async def genesis_hash_of(rpc: Rpc) -> str:
     """The hash of the first block of an endpoint's chain. Raises ChainUnreachable."""
     try:
-        block = await rpc.ask("eth_getBlockByNumber", "0x0", False)  # noqa: FBT003 - JSON-RPC
+        block = await rpc.ask(*block_query(0))
     except NO_ANSWER as error:
         raise ChainUnreachable(f"no first block from the chain: {error}") from error
     if not isinstance(block, Mapping) or "hash" not in block:

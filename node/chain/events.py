@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from node.chain.contracts import contract
-from node.chain.rpc import number
+from node.chain.json_rpc import number
 from node.errors import ChainMismatch
 from node.model import (
     Deposited,

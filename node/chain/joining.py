@@ -13,8 +13,9 @@ from node.chain.community import Community, verify_community
 from node.chain.http import http_rpc
 from node.chain.invites import CLOCK_SLACK_S
 from node.chain.join_requests import JoinRequest
+from node.chain.json_rpc import block_query, number
 from node.chain.release import verify_release
-from node.chain.rpc import NO_ANSWER, Rpc, number
+from node.chain.rpc import NO_ANSWER, Rpc
 from node.clock import Clock
 from node.errors import ChainUnreachable, Refused
 from node.units import duration_text
@@ -125,7 +126,7 @@ async def number_of(rpc: Rpc, community: Community, request: JoinRequest) -> int
 
 async def _head(rpc: Rpc) -> tuple[int, int]:
     try:
-        block = await rpc.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+        block = await rpc.ask(*block_query())
         return number(block["number"]), number(block["timestamp"])
     except (*NO_ANSWER, KeyError, TypeError, ValueError) as error:
         raise ChainUnreachable(f"no last block from the chain: {error}") from error

@@ -22,6 +22,7 @@ from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Excepti
 from web3.types import RPCEndpoint, TxParams
 
 from node.chain.contracts import Contract
+from node.chain.json_rpc import number
 from node.chain.keys import Key
 from node.errors import ChainUnreachable, Refused
 
@@ -345,11 +346,6 @@ def created_at(creator: str, nonce: int) -> str:
     content = bytes([_RLP_STRING + _ADDRESS_BYTES]) + bytes.fromhex(creator.removeprefix("0x"))
     content += coded
     return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()
-
-
-def number(value: int | str) -> int:
-    """A number of an answer: some endpoints give it as one, others as hex text."""
-    return int(value, 16) if isinstance(value, str) else value
 
 
 def refusal_of(contract: Contract, error: ContractLogicError | Web3RPCError) -> Refused:

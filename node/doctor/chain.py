@@ -15,9 +15,10 @@ from typing import Any, Final
 from node.chain.bootstrap import REGISTRY
 from node.chain.client import MARKET
 from node.chain.http import http_rpc
+from node.chain.json_rpc import block_query, number
 from node.chain.keys import Key
 from node.chain.keystore import read_keystore
-from node.chain.rpc import NO_ANSWER, Rpc, number
+from node.chain.rpc import NO_ANSWER, Rpc
 from node.config import ChainSection, password_of
 from node.doctor.case import Case, in_thread
 from node.doctor.findings import Finding, error, ok, warning
@@ -73,7 +74,7 @@ async def _on_chain(case: Case, chain: ChainSection, rpc: Rpc) -> AsyncIterator[
         )
         return
     yield ok("N002", str(chain.chain_id))
-    block = await _asked(rpc, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - RPC's own
+    block = await _asked(rpc, *block_query())
     head, head_s = number(block["number"]), number(block["timestamp"])
     yield head_finding(head, head_s, case.clock.now_s())
     yield clock_finding(head_s, case.clock.now_s())

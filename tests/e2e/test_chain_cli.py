@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import pytest
 
-from node.chain.network.geth import find_geth
 from node.clock import wall_seconds
-from node.errors import ConfigurationError
+from tests.support.needs import need_geth
 from tests.support.node_process import pause
 
 UP_WITHIN_S: Final = 60.0
@@ -46,10 +45,7 @@ def document(*words: str, expect: int = 0) -> dict[str, Any]:
 @contextmanager
 def trial(folder: Path) -> Iterator[dict[str, Any]]:
     """``daisee chain up --local`` until the block ends; what it says once it is ready."""
-    try:
-        find_geth()
-    except ConfigurationError as error:
-        pytest.skip(f"{error.message}: scripts/install-geth")
+    need_geth()
     said = folder.with_suffix(".json")
     with said.open("w") as out, folder.with_suffix(".err").open("w") as err:
         process = subprocess.Popen(

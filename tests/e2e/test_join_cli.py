@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from node.chain.keys import Key
 from node.chain.member_book import MemberBook, load_book, save_book
 from node.clock import SystemClock
 from node.config import load_config
-from tests.support.invited import everything_in, quick_keystores
+from tests.support.invited import everything_in
 from tests.support.joined import (
     Street,
-    street,
     write_operator,
 )
 from tests.support.joining import (
@@ -26,28 +24,13 @@ from tests.support.joining import (
     METER,
     Home,
     approve,
-    home_in,
     invited,
     refused,
     trades_within_a_block,
     written,
 )
 
-
-@pytest.fixture(scope="module")
-def lilas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
-    with street(tmp_path_factory.mktemp("operator")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_keystores(monkeypatch)
-
-
-@pytest.fixture
-def home(lilas: Street, tmp_path: Path) -> Home:
-    return home_in(lilas, tmp_path)
+pytestmark = pytest.mark.usefixtures("light_keys")
 
 
 def test_from_invite_to_the_first_trade(home: Home) -> None:

@@ -20,20 +20,20 @@ from eth_account import Account
 
 from node.chain.community import save_community
 from node.chain.http import http_rpc
+from node.chain.json_rpc import block_query
 from node.chain.keyfiles import open_key
 from node.config import load_config
-from tests.support.invited import everything_in, quick_keystores
+from node.service.market import HouseholdKey
+from tests.support.invited import everything_in
 from tests.support.joined import (
     OPERATOR,
     PASSWORD,
     Street,
-    street,
 )
 from tests.support.joining import (
     LIMITS,
     METER,
     Home,
-    home_in,
     invited,
     refused,
     trades_within_a_block,
@@ -42,21 +42,7 @@ from tests.support.joining import (
 from tests.support.node_process import pause
 from tests.support.shared import CHECKOUT
 
-
-@pytest.fixture(scope="module")
-def lilas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
-    with street(tmp_path_factory.mktemp("operator")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_keystores(monkeypatch)
-
-
-@pytest.fixture
-def home(lilas: Street, tmp_path: Path) -> Home:
-    return home_in(lilas, tmp_path)
+pytestmark = pytest.mark.usefixtures("light_keys")
 
 
 # Afterwards
@@ -118,8 +104,6 @@ def test_a_machine_that_was_lost_is_replaced_with_the_owners_key(home: Home) -> 
 
 
 def test_a_running_node_takes_the_new_key_up(home: Home, caplog: pytest.LogCaptureFixture) -> None:
-    from node.service.market import HouseholdKey  # noqa: PLC0415 - what the daemon signs with
-
     at = home.at
     home.approved()
     at.document("join", *home.options)
@@ -244,7 +228,7 @@ def test_no_key_password_or_secret_leaves_its_file(
 async def chain_says_no(at: Street, canaries: list[str]) -> None:
     async with http_rpc(at.url) as rpc:
         for height in range(await rpc.head() + 1):
-            block = await rpc.ask("eth_getBlockByNumber", hex(height), True)  # noqa: FBT003 - JSON-RPC
+            block = await rpc.ask(*block_query(height, whole=True))
             inputs = "".join(str(sent["input"]) for sent in block["transactions"])
             for canary in canaries:
                 assert canary.encode().hex() not in inputs

@@ -22,6 +22,7 @@ import pytest
 
 from node.chain.community import verify_community
 from node.chain.http import http_rpc
+from node.chain.json_rpc import block_query
 from node.chain.keystore import read_keystore
 from node.chain.network.asking import ask
 from node.chain.network.backup import (
@@ -32,7 +33,6 @@ from node.chain.network.backup import (
 )
 from node.chain.network.founding import found_community
 from node.chain.network.genesis import sealer_of
-from node.chain.network.geth import find_geth
 from node.chain.network.layout import Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
 from node.chain.network.newcomers import make_validator
@@ -44,6 +44,7 @@ from node.chain.network.votes import current_validators, propose
 from node.clock import SystemClock, wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.model import MarketRules
+from tests.support.needs import need_geth
 
 pytestmark = pytest.mark.network
 
@@ -83,10 +84,7 @@ class SharedNetwork:
 def engine(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name == "geth":
-        try:
-            find_geth()
-        except ConfigurationError as error:
-            pytest.skip(f"{error.message}: scripts/install-geth")
+        need_geth()
     return name
 
 
@@ -122,12 +120,7 @@ def live(folder: Path, engine: str, scenario: Scenario) -> None:
 
 
 async def block(running: LocalNetwork, height: int, name: int | str = "rpc-01") -> dict[str, Any]:
-    found: dict[str, Any] = await ask(
-        running.endpoint(name),
-        "eth_getBlockByNumber",
-        hex(height),
-        False,  # noqa: FBT003 - JSON-RPC
-    )
+    found: dict[str, Any] = await ask(running.endpoint(name), *block_query(height))
     return found
 
 

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from node.chain.network.geth import find_geth
 from node.clock import wall_seconds
-from node.errors import ConfigurationError
+from tests.support.needs import need_geth
 from tests.support.node_process import pause
 from tests.support.shared import CHECKOUT
 
@@ -31,10 +30,7 @@ WITHIN_S: Final = 400.0
 
 @pytest.fixture(autouse=True)
 def _geth_is_here() -> None:
-    try:
-        find_geth()
-    except ConfigurationError as error:
-        pytest.skip(f"{error.message}: scripts/install-geth")
+    need_geth()
 
 
 def started(folder: Path) -> subprocess.Popen[str]:

@@ -12,12 +12,11 @@ from node.chain.community import save_community
 from node.chain.http import http_rpc
 from node.chain.keyfiles import HouseholdKeys, open_key
 from node.chain.network.founding import found_community
-from node.chain.network.geth import find_geth
 from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
-from node.errors import ConfigurationError
 from tests.support.invited import quick_keystores
 from tests.support.joined import RULES, Street, trades_from_its_approval_on
+from tests.support.needs import need_geth
 
 pytestmark = pytest.mark.network
 
@@ -25,10 +24,7 @@ pytestmark = pytest.mark.network
 def test_a_household_trades_in_the_block_after_its_approval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try:
-        find_geth()
-    except ConfigurationError as error:
-        pytest.skip(f"{error.message}: scripts/install-geth")
+    need_geth()
     quick_keystores(monkeypatch)
     asyncio.run(joined_and_traded(tmp_path / "street", tmp_path / "home"))
 

@@ -27,9 +27,10 @@ from node.chain.community import (
 )
 from node.chain.engines.anvil import find_anvil
 from node.chain.http import http_rpc
+from node.chain.json_rpc import block_query, number
 from node.chain.keys import Key, MarketSigner
 from node.chain.network.layout import COMMUNITY_FILE, operator_files
-from node.chain.rpc import Rpc, Sender, number
+from node.chain.rpc import Rpc, Sender
 from node.cli.main import cli
 from node.clock import SystemClock
 from node.errors import ChainUnreachable, ConfigurationError
@@ -103,7 +104,7 @@ async def _named_in(rpc: Rpc, community: Community, household: int) -> int:
 async def _takes_orders(
     rpc: Rpc, community: Community, signer: Key, household: int, *, after: int
 ) -> bool:
-    block = await rpc.ask("eth_getBlockByNumber", hex(after), False)  # noqa: FBT003 - JSON-RPC
+    block = await rpc.ask(*block_query(after))
     slot = slot_at(number(block["timestamp"]), community.slot_s) - 1
     order = order_argument(_ask(rpc, community, signer, household, slot))
     call = {"to": community.market, "data": "0x" + MARKET.call("submitOrder", order).hex()}

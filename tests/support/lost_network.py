@@ -16,16 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 from aiohttp import ClientSession
 
 from node.chain.contracts import contract
+from node.chain.json_rpc import block_query, number
 from node.chain.network.asking import ask
 from node.chain.network.genesis import sealer_of
-from node.chain.network.geth import find_geth
-from node.chain.rpc import number
 from node.clock import SystemClock, wall_seconds
-from node.errors import ChainUnreachable, ConfigurationError, Refused
+from node.errors import ChainUnreachable, Refused
 from node.model import MarketRules, OrderAccepted, Side
 from node.ports import IntentState
 from node.slots import slot_at
@@ -33,6 +31,7 @@ from node.store import NodeDatabase
 from simulations.live_network import live_homes
 from simulations.live_street import LiveStreet, StreetPlan
 from simulations.scenario import Scenario
+from tests.support.needs import need_geth
 
 RULES: Final = MarketRules(slot_s=16, gate_s=13)
 """A quarter of the gate, in which a household helps itself, is enough for three blocks."""
@@ -112,7 +111,7 @@ class LostNetwork:
     async def hash_at(self, height: int, name: str = "rpc-01") -> str:
         """A block's hash, as a node has it."""
         endpoint = self.network.endpoint(name)
-        block = await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+        block = await ask(endpoint, *block_query(height))
         return "" if block is None else str(block["hash"])
 
     async def until_all_have(self, height: int, block_hash: str, within_s: float = 60) -> None:
@@ -133,7 +132,7 @@ class LostNetwork:
         while wall_seconds() < begun_s + within_s:
             with contextlib.suppress(ChainUnreachable, Refused, TypeError):
                 endpoint = self.network.endpoint("rpc-01")
-                block = await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+                block = await ask(endpoint, *block_query(height))
                 if block is not None:
                     if sealer_of(block, "geth") == peer.address:
                         return wall_seconds() - begun_s
@@ -198,12 +197,12 @@ class LostNetwork:
                     for transactions in pool[kind].values():
                         for transaction in transactions.values():
                             _see(sent, transaction, now_s)
-                block = await ask(endpoint, "eth_getBlockByNumber", hex(height), True)  # noqa: FBT003
+                block = await ask(endpoint, *block_query(height, whole=True))
                 while block is not None:
                     for transaction in block["transactions"]:
                         _see(sent, transaction, number(block["timestamp"]))
                     height += 1
-                    block = await ask(endpoint, "eth_getBlockByNumber", hex(height), True)  # noqa: FBT003
+                    block = await ask(endpoint, *block_query(height, whole=True))
             await asyncio.sleep(0.5)
 
 
@@ -230,10 +229,7 @@ def slots_of(data: bytes) -> list[int]:
 @contextmanager
 def lost_network(folder: Path) -> Iterator[LostNetwork]:
     """A street of three homes and four validators that trades; skips where there is no geth."""
-    try:
-        find_geth()
-    except ConfigurationError as error:
-        pytest.skip(f"{error.message}: scripts/install-geth")
+    need_geth()
     homes = live_homes(Scenario(homes=HOMES, seed=22), PROFILE_SLOTS)
     street = LiveStreet(folder, homes, RULES, StreetPlan(laps=LAPS))
     with asyncio.Runner() as runner:

@@ -21,9 +21,9 @@ from typing import Any, Final
 from aiohttp import ClientSession
 from eth_account import Account
 
+from node.chain.json_rpc import block_query, number
 from node.chain.keys import Key
 from node.chain.relay_orders import BINARY, answers_of, packed
-from node.chain.rpc import number
 from node.clock import wall_seconds
 from node.model import OrderAccepted, Side
 from tests.support.relay_flood import flood
@@ -206,8 +206,7 @@ async def blocks_since(street: RelayStreet, first: int) -> dict[int, Mapping[str
     """Headers, by number."""
     head = await street.rpc.head()
     return {
-        block: await street.rpc.ask("eth_getBlockByNumber", hex(block), False)  # noqa: FBT003
-        for block in range(first + 1, head + 1)
+        block: await street.rpc.ask(*block_query(block)) for block in range(first + 1, head + 1)
     }
 
 

@@ -16,6 +16,7 @@ from node.chain.bootstrap import ACCESS, CREDIT, REGISTRY, Deployment, Role, dep
 from node.chain.client import MARKET, MarketAddress, MarketClient
 from node.chain.engines.anvil import AnvilChain, find_anvil
 from node.chain.http import http_rpc
+from node.chain.json_rpc import number
 from node.chain.keyfiles import open_key
 from node.chain.keys import Key, MarketSigner, name_signer_hash, registry_domain
 from node.chain.network.geth import find_geth
@@ -23,7 +24,7 @@ from node.chain.network.layout import Plan, init_network, operator_files
 from node.chain.network.local import LocalNetwork
 from node.chain.relay_desk import Limits
 from node.chain.relay_http import serve_relay
-from node.chain.rpc import Rpc, Sender, number, signed_transaction
+from node.chain.rpc import Rpc, Sender, signed_transaction
 from node.clock import SystemClock
 from node.errors import ConfigurationError
 from node.model import (

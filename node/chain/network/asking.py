@@ -15,7 +15,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from node.errors import ChainUnreachable, Refused
 
-__all__ = ["ask", "number"]
+__all__ = ["ask"]
 
 ANSWER_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 2**24
@@ -47,11 +47,6 @@ async def ask(
         message = answer["error"].get("message", "") if isinstance(answer["error"], dict) else ""
         raise Refused(f"{method}: {message}", reason="rpc_error")
     return answer["result"]
-
-
-def number(value: int | str) -> int:
-    """A number of an answer, which JSON-RPC writes as hexadecimal text."""
-    return int(value, 16) if isinstance(value, str) else value
 
 
 async def _over_socket(path: Path, question: dict[str, object]) -> object:

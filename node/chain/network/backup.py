@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from node.chain.json_rpc import number
 from node.chain.network import geth
-from node.chain.network.asking import ask, number
+from node.chain.network.asking import ask
 from node.chain.network.record import FILE, Network, load_network
 from node.errors import ConfigurationError, Refused
 

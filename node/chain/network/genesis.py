@@ -13,7 +13,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
-from node.chain.network.asking import number
+from node.chain.json_rpc import number
 from node.chain.network.record import Network
 
 __all__ = [

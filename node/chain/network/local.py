@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from node.chain.json_rpc import number
 from node.chain.network import besu, geth
-from node.chain.network.asking import ask, number
+from node.chain.network.asking import ask
 from node.chain.network.layout import peer_files
 from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
 from node.chain.network.record import Network, Peer, load_network

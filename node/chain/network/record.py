@@ -240,8 +240,9 @@ def _checked(peer: Mapping[str, Any]) -> dict[str, Any]:
     ranges = (("number", 1, MAX_NUMBER), ("p2p_port", 0, 65_535), ("rpc_port", 0, 65_535))
     for name, least, most in ranges:
         _whole(name, peer[name], least, most)
-    if not isinstance(peer.get("joined", False), bool):
-        raise ValueError(f"joined is {peer['joined']!r}; true or false")  # noqa: TRY004 - of a file
+    joined = peer.get("joined", False)
+    if joined is not True and joined is not False:
+        raise ValueError(f"joined is {joined!r}; true or false")
     return dict(peer)
 
 

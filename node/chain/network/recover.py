@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.chain.network.asking import ask, number
+from node.chain.json_rpc import block_query, number
+from node.chain.network.asking import ask
 from node.chain.network.reach import Reach
 from node.chain.network.record import Network, Peer
 from node.chain.network.units import unit_name
@@ -124,7 +125,7 @@ async def until_newer_block(reach: Reach, since_s: int, *, within_s: float) -> i
     while wall_seconds() < deadline_s:
         for endpoint in reach.all().values():
             with contextlib.suppress(ChainUnreachable, Refused):
-                block = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+                block = await ask(endpoint, *block_query())
                 if number(block["timestamp"]) > since_s:
                     return number(block["number"])
         await asyncio.sleep(PAUSE_S)

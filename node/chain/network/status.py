@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from node.chain.network.asking import ask, number
+from node.chain.json_rpc import block_query, number
+from node.chain.network.asking import ask
 from node.chain.network.genesis import qbft_validators, sealer_of
 from node.chain.network.reach import Reach
 from node.chain.network.record import GAS_PRICE_WEI, Network, Peer, quorum
@@ -198,10 +199,10 @@ async def _node(peer: Peer, endpoint: Path | str | None, folder: Path) -> NodeSt
 
 async def _blocks(endpoint: Path | str, count: int) -> list[Mapping[str, Any]]:
     """The newest blocks, newest first."""
-    head = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+    head = await ask(endpoint, *block_query())
     blocks = [head]
     for height in range(number(head["number"]) - 1, max(number(head["number"]) - count, 0), -1):
-        block = await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+        block = await ask(endpoint, *block_query(height))
         if block is None:
             break
         blocks.append(block)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from node.chain.network.asking import ask, number
+from node.chain.json_rpc import block_query, number
+from node.chain.network.asking import ask
 from node.chain.network.record import Network
 from node.errors import ChainUnreachable, Refused
 
@@ -115,7 +116,7 @@ async def _told(endpoints: Endpoints, method: str, *parameters: object) -> None:
 
 async def _head(endpoint: Path | str) -> Head | None:
     try:
-        block = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+        block = await ask(endpoint, *block_query())
         return Head(number(block["number"]), str(block["hash"]))
     except (ChainUnreachable, Refused, KeyError, TypeError):
         return None
@@ -124,7 +125,7 @@ async def _head(endpoint: Path | str) -> Head | None:
 async def _hash_at(endpoint: Path | str, height: int) -> str:
     """A block's hash; empty where it is not known."""
     try:
-        block: Any = await ask(endpoint, "eth_getBlockByNumber", hex(height), False)  # noqa: FBT003
+        block: Any = await ask(endpoint, *block_query(height))
     except (ChainUnreachable, Refused):
         return ""
     return "" if block is None else str(block["hash"])

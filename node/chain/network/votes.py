@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from node.chain.json_rpc import block_query
 from node.chain.network.asking import ask
 from node.chain.network.genesis import qbft_validators
 from node.chain.network.record import Network, quorum
@@ -17,7 +18,7 @@ async def current_validators(network: Network, endpoint: Path | str) -> list[str
     """Who validates now. Raises ChainUnreachable; Refused where only members' questions go."""
     if network.engine == "geth":
         return [str(address).lower() for address in await ask(endpoint, "clique_getSigners")]
-    head = await ask(endpoint, "eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC
+    head = await ask(endpoint, *block_query())
     return qbft_validators(str(head["extraData"]))
 
 
