@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from node.clock import wall_seconds
+from tests.support.living import living
 from tests.support.needs import need_geth
 from tests.support.node_process import pause
 from tests.support.shared import CHECKOUT
@@ -47,20 +48,6 @@ def started(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def living(folder: Path) -> list[str]:
-    """Command lines of processes that were started for a run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if str(folder / "lives") in line:
-                found.append(line)
-    return found
-
-
 def test_a_street_trades_as_the_reference_does_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with started(tmp_path) as process:
         said, complained = process.communicate(timeout=WITHIN_S)
@@ -78,20 +65,28 @@ def test_a_street_trades_as_the_reference_does_and_leaves_nothing_behind(tmp_pat
     assert len((run / "slots.jsonl").read_text().splitlines()) == SLOTS
     assert (run / "report.html").is_file()
     assert (run / "scenario.toml").read_text().count('chain = "geth"') == 1
-    assert living(tmp_path) == []
+    assert living(tmp_path / "lives") == []
     assert list((tmp_path / "lives").iterdir()) == []
 
 
-def test_whoever_is_told_to_stop_stops_all_its_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param("geth", id="while a first block is written"),
+        pytest.param("endpoints.json", id="while all nodes run"),
+    ],
+)
+def test_whoever_is_told_to_stop_stops_all_its_processes(tmp_path: Path, first: str) -> None:
+    lives = tmp_path / "lives"
     with started(tmp_path) as process:
         begun_s = wall_seconds()
-        while len(living(tmp_path)) < 5:  # four validators, and one that answers
+        while not any(first in (*folders, *files) for _, folders, files in os.walk(lives)):
             assert process.poll() is None, process.communicate()
             assert wall_seconds() < begun_s + WITHIN_S
-            pause(0.2)
         process.send_signal(signal.SIGTERM)
         _, complained = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in complained
-    assert living(tmp_path) == []
+    assert living(lives) == []
+    assert list(lives.iterdir()) == []
     assert not (tmp_path / "run").exists()

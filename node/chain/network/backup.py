@@ -13,7 +13,6 @@ import json
 import os
 import tarfile
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from typing import Final
 from node.chain.json_rpc import number
 from node.chain.network import geth
 from node.chain.network.asking import ask
+from node.chain.network.commands import failure_of
 from node.chain.network.record import FILE, Network, load_network
 from node.errors import ConfigurationError, Refused
 
@@ -123,14 +123,17 @@ async def import_blocks(folder: Path, network: Network, blocks: Path) -> None:
     program = geth.find_geth()
     for peer in network.peers:
         data = folder / peer.folder / "data"
-        await _run(geth.init_command(program, data, folder / "genesis.json"))
-        await _run(
-            [
-                *(str(program), "--datadir", str(data), "--verbosity", "1"),
-                *("--gcmode", "archive", "--snapshot=false", "--state.scheme", "hash"),
-                *("--db.engine", "pebble", "--syncmode", "full", "import", str(blocks)),
-            ]
-        )
+        init = geth.init_command(program, data, folder / "genesis.json")
+        take = [
+            *(str(program), "--datadir", str(data), "--verbosity", "1"),
+            *("--gcmode", "archive", "--snapshot=false", "--state.scheme", "hash"),
+            *("--db.engine", "pebble", "--syncmode", "full", "import", str(blocks)),
+        ]
+        for command in (init, take):
+            if why := await failure_of(command, within_s=IMPORT_WITHIN_S):
+                raise ConfigurationError(
+                    f"the blocks cannot be imported: {why.splitlines()[-1]}", file=data
+                )
 
 
 def _members(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -187,13 +190,3 @@ def _known_members(archive: tarfile.TarFile, source: Path) -> list[tarfile.TarIn
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-async def _run(command: list[str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-    )
-    _, said = await asyncio.wait_for(process.communicate(), IMPORT_WITHIN_S)
-    if process.returncode != 0:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
-        raise ConfigurationError(f"the blocks cannot be imported: {' '.join(last)}")

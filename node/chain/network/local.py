@@ -21,6 +21,7 @@ from typing import Final, Self
 from node.chain.json_rpc import number
 from node.chain.network import besu, geth
 from node.chain.network.asking import ask
+from node.chain.network.commands import failure_of
 from node.chain.network.layout import peer_files
 from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
 from node.chain.network.record import Network, Peer, load_network
@@ -211,8 +212,12 @@ class LocalNetwork:
             (settings / name).write_text(text)
         command = self._command(peer, settings)
         data = self._data(peer)
-        if self.network.engine == "geth" and not (data / "geth").exists():
-            await _prepare(geth.init_command(geth.find_geth(), data, self.folder / "genesis.json"))
+        if self.network.engine == "geth":
+            init = geth.init_command(geth.find_geth(), data, self.folder / "genesis.json")
+            if why := await failure_of(init, within_s=UP_WITHIN_S):
+                raise ConfigurationError(
+                    f"the first block cannot be written: {why.splitlines()[-1]}", file=data
+                )
         with self.log_path(peer.name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -322,13 +327,3 @@ def _free_ports(count: int) -> list[int]:
 def _environment(engine: str) -> Mapping[str, str]:
     heap = {"BESU_OPTS": "-Xmx512m"} if engine == "besu" else {}
     return os.environ | heap
-
-
-async def _prepare(command: list[str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    if process.returncode != 0:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
-        raise ConfigurationError(f"the first block cannot be written: {' '.join(last)}")

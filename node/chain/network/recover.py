@@ -14,7 +14,6 @@ import os
 import shlex
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Final
 
 from node.chain.json_rpc import block_query, number
 from node.chain.network.asking import ask
+from node.chain.network.commands import failure_of
 from node.chain.network.reach import Reach
 from node.chain.network.record import Network, Peer
 from node.chain.network.units import unit_name
@@ -176,24 +176,8 @@ def _is_here(host: str) -> bool:
 
 async def _run_all(commands: Sequence[Sequence[str]]) -> list[str]:
     """Run commands side by side; those that failed, with what they said."""
-    said = await asyncio.gather(*(_run(command) for command in commands))
-    return [line for line in said if line]
-
-
-async def _run(command: Sequence[str]) -> str:
-    shown = shlex.join(command)
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-        )
-    except OSError as error:
-        return f"{shown}: {error.strerror}"
-    try:
-        _, complaint = await asyncio.wait_for(process.communicate(), COMMAND_WITHIN_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return f"{shown}: not done after {COMMAND_WITHIN_S:.0f} s"
-    if process.returncode == 0:
-        return ""
-    return f"{shown}: {complaint.decode(errors='replace').strip()}"
+    reasons = await asyncio.gather(
+        *(failure_of(command, within_s=COMMAND_WITHIN_S) for command in commands)
+    )
+    said = zip(commands, reasons, strict=True)
+    return [f"{shlex.join(command)}: {why}" for command, why in said if why]
