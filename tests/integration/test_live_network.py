@@ -83,6 +83,7 @@ def test_whoever_is_told_to_stop_stops_all_its_processes(tmp_path: Path, first: 
         while not any(first in (*folders, *files) for _, folders, files in os.walk(lives)):
             assert process.poll() is None, process.communicate()
             assert wall_seconds() < begun_s + WITHIN_S
+            pause(0.005)
         process.send_signal(signal.SIGTERM)
         _, complained = process.communicate(timeout=60)
     assert process.returncode != 0

@@ -1,4 +1,4 @@
-"""Which processes live that were started for one folder: those that name it on their command line."""
+"""Which processes were started for a folder: those that name it on their command line."""
 
 from __future__ import annotations
 

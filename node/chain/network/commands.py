@@ -1,4 +1,4 @@
-"""Other people's programs that run to their end: an engine's own tools, a machine's unit manager."""
+"""Other people's programs, run to their end: an engine's own tools, a machine's unit manager."""
 
 from __future__ import annotations
 
