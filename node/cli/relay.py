@@ -14,6 +14,7 @@ import click
 from node.cli.config import settings_of
 from node.cli.member_options import BOOK_FILE, REQUESTS_FOLDER
 from node.cli.output import example, json_option, say_document
+from node.cli.relay_account import fund, make
 from node.clock import SystemClock
 from node.config import LogSection
 from node.errors import ConfigurationError
@@ -36,6 +37,10 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.group(short_help="Carry the orders of a street to its chain.")
 def relay() -> None:
     """Carry the orders of a street to its chain."""
+
+
+relay.add_command(make)
+relay.add_command(fund)
 
 
 @relay.command(
