@@ -32,7 +32,7 @@ from simulations.words import headline, homes_rows, moments
 
 DEFAULT_RUNS: Final = Path("runs")
 DEMO: Final = Scenario(
-    title="Eight homes in Prats-de-Mollo, one summer day",
+    title="Prats-de-Mollo",
     seed=22,
     chain="embedded",
     homes=8,

@@ -4,7 +4,7 @@
 
     title = "our street"
     seed = 42
-    chain = "embedded"          # reference | embedded | anvil | http://127.0.0.1:8545
+    chain = "embedded"          # reference | embedded | anvil | geth | besu | http://127.0.0.1:8545
 
     [market]
     slot = "15m"                # default: the step of the load curves

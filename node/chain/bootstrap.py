@@ -1,6 +1,6 @@
 """From an empty chain to a market that trades: deploy the contracts, wire the roles, admit members.
 
-Roles follow section 5 of the market's specification. A function that is in no role here belongs to
+Roles are those of "Roles" in ``docs/market.md``. A function that is in no role here belongs to
 the access manager's administrators, and the tests walk the whole table.
 """
 

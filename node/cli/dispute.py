@@ -65,7 +65,12 @@ def _deadline_options(command: _F) -> _F:
     return command
 
 
-@dispute.command("open", epilog=example("daisee dispute open --database office.db claim.json"))
+@dispute.command(
+    "open",
+    epilog=example(
+        "daisee dispute open --database office.db --community community.toml claim.json"
+    ),
+)
 @click.argument("claim_file", metavar="CLAIM", type=FILE)
 @community_option
 @_deadline_options

@@ -45,10 +45,10 @@ def operator_options(command: _F) -> _F:
         "folder",
         type=FOLDER,
         default=".",
-        show_default="this folder",
         envvar=NETWORK_VARIABLE,
+        show_envvar=True,
         metavar="DIR",
-        help="The network's folder, with the operator's key.",
+        help="The network's folder, with the operator's key; else this folder.",
     )(command)
 
 

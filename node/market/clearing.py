@@ -21,7 +21,7 @@ The fills of the tick sum to ``L`` exactly, and each is within 1 Wh of its pro-r
 no randomness and no priority in time beyond that rounding.
 
 Energy in Wh, prices in units/Wh, all integers. The contract's twin is
-``contracts/libraries/Clearing.sol``; both implement section 5 of the market's specification.
+``contracts/libraries/Clearing.sol``; both implement "The price of a slot" in ``docs/market.md``.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _figures(outcome: RunOutcome, totals: EnergyTotals) -> str:
         _percentage_figure(say("Self-sufficiency", "Autoproduction"), totals, totals.load_wh),
         _percentage_figure(say("Self-consumption", "Autoconsommation"), totals, totals.pv_wh),
         (
-            say("Bought from neighbours", "Acheté aux voisins"),
+            say("From neighbours", "Acheté aux voisins"),
             energy(totals.traded_wh),
             say(
                 "{share} of the consumption",
@@ -244,7 +244,7 @@ def _saving_figures(outcome: RunOutcome) -> list[tuple[Text, Text, Text]]:
     middle = money(round(statistics.median(savings)), places)
     total = money(sum(savings), money_places(sum(savings)))
     return [
-        (say("Median saving per home", "Gain médian par foyer"), middle, spread),
+        (say("Median saving", "Gain médian"), middle, spread),
         (say("Saved by all homes", "Gain de tous les foyers"), total, against),
     ]
 

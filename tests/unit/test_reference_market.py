@@ -80,7 +80,7 @@ def trade(market: ReferenceMarket, slot: int = SLOT) -> None:
     market.drain_events()
 
 
-# Orders (section 4)
+# Orders
 
 
 def test_the_first_check_that_fails_is_the_one_reported(market: ReferenceMarket) -> None:
@@ -208,7 +208,7 @@ def test_an_acceptance_tells_everything_and_the_energy_before_it(market: Referen
     assert (last.energy_wh, last.limit_price, last.evidence) == (800, 25_000, b"e" * 32)
 
 
-# Money (section 6)
+# Money
 
 
 def test_a_bid_sets_its_worst_case_aside_and_an_ask_nothing(market: ReferenceMarket) -> None:
@@ -297,7 +297,7 @@ def test_escrow_cannot_be_withdrawn(market: ReferenceMarket) -> None:
     assert market.balance_units(BUYER) == 0
 
 
-# Clearing and lazy settlement (section 7)
+# Clearing and lazy settlement
 
 
 def test_a_slot_is_cleared_once_after_its_gate_and_only_if_somebody_ordered(
@@ -415,7 +415,7 @@ def test_an_allocation_tells_both_sides(market: ReferenceMarket) -> None:
     )
 
 
-# The ring (section 7.3)
+# The ring
 
 
 def test_the_ring_holds_thirty_days(market: ReferenceMarket) -> None:
@@ -468,7 +468,7 @@ def test_no_entitlement_is_lost_however_long_a_household_stays_away(
     assert market.balance_units(BUYER) == CREDIT - 2 * 500 * 25_150
 
 
-# Rules (section 7.4)
+# Rules
 
 
 def test_a_slot_lives_under_the_rules_it_was_ordered_under(market: ReferenceMarket) -> None:

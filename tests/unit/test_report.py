@@ -137,7 +137,7 @@ def test_the_headline_says_what_trading_changed() -> None:
     )
     assert "Self-sufficiency 55.0% 25.0% without the market" in words
     assert "Self-consumption 61.1% 27.8% without the market" in words
-    assert "Bought from neighbours 300 Wh 30.0% of the consumption" in words
+    assert "From neighbours 300 Wh 30.0% of the consumption" in words
     assert "Mean price 10.0 ct/kWh feed-in 3.0 ct/kWh, supplier 28.0 ct/kWh" in words
 
 
