@@ -42,6 +42,12 @@ ENOUGH: Final = 2
 
 MOST_HEARD: Final = 500
 
+ODD_SHARE: Final = 4
+"""One byte in so many that stands in no text is noise, or the wrong speed."""
+
+_TEXT: Final = bytes(range(0x20, 0x7F)) + b"\x02\x03\x04\t\n\r"
+_TEXT_KINDS: Final = frozenset({"linky", "linky-historic", "linky-standard", "dsmr-p1", "emon"})
+
 DAMAGED_WARNING_PERCENT: Final = 1
 DAMAGED_ERROR_PERCENT: Final = 20
 FEW: Final = 20
@@ -60,12 +66,25 @@ _PRODUCER_STEP: Final = "ask your supplier to have the Linky put into standard a
 
 @dataclass(slots=True)
 class Heard:
-    """What came while listening."""
+    """What came while listening. ``silence`` says for how long nothing more did, ``lost`` what kept
+    the connection from being made or held. ``is_noise``: in whichever way the line was set, what
+    came could not be this meter's.
+    """
 
     frames: list[MeterFrame] = field(default_factory=list)
     rejected: int = 0
     clock_off_s: int | None = None
     silence: str = ""
+    lost: str = ""
+    lost_step: str = ""
+    raw_bytes: int = 0
+    odd_bytes: int = 0
+    is_noise: bool = False
+
+    def keep(self, chunk: bytes) -> None:
+        """Count raw bytes, and those of them that stand in no text."""
+        self.raw_bytes += len(chunk)
+        self.odd_bytes += len(chunk.translate(None, _TEXT))
 
     def take(self, arrived: Arrived) -> None:
         """Note one thing that arrived; what a broker had kept may be old and says nothing."""
@@ -129,14 +148,28 @@ def _group_name(number: int) -> str:
 
 async def _listen(case: Case, settings: MeterSettings) -> Heard:
     """Listen as the node would, until enough was heard or the time is up."""
-    heard = Heard()
+    heard = Heard(is_noise=True)
     for turn, listen_s in _turns(settings):
         earlier, heard = heard, Heard()
         await _listen_for(heard, case, turn, listen_s)
         if heard.frames:
             return heard  # what was no frame at another speed says nothing about this line
+        heard.is_noise = earlier.is_noise and _is_noise(heard, settings)
         heard.rejected += earlier.rejected
+        heard.raw_bytes += earlier.raw_bytes
     return heard
+
+
+def _is_noise(heard: Heard, settings: MeterSettings) -> bool:
+    """Whether what came without a frame in it cannot be this meter's. Of a line's telegram one half
+    may have been heard, of a broker's messages those of other devices."""
+    if settings.way in (Way.SERIAL, Way.TCP):
+        is_text = settings.kind in _TEXT_KINDS and settings.key_file is None
+        has_odd = is_text and heard.odd_bytes * ODD_SHARE > heard.raw_bytes
+        return heard.rejected > 1 or has_odd
+    topic = settings.topic
+    hears_others = settings.way is Way.MQTT and (topic is None or "+" in topic or "#" in topic)
+    return heard.rejected > 0 and not hears_others
 
 
 def _turns(settings: MeterSettings) -> Sequence[tuple[MeterSettings, float]]:
@@ -153,16 +186,22 @@ def _turns(settings: MeterSettings) -> Sequence[tuple[MeterSettings, float]]:
 
 
 async def _listen_for(heard: Heard, case: Case, settings: MeterSettings, listen_s: float) -> None:
+    is_connected = False
+    connect = connect_for(settings, case.clock, heard.keep)
     try:
-        async with asyncio.timeout(listen_s), connect_for(settings, case.clock)() as transport:
+        async with asyncio.timeout(listen_s), connect() as transport:
+            is_connected = True
             async for arrived in transport.arrivals():
                 heard.take(arrived)
                 if len(heard.frames) >= ENOUGH or heard.rejected >= MOST_HEARD:
                     break
     except TimeoutError:
-        heard.silence = f"in {LISTEN_S:.0f} s"
+        if is_connected:
+            heard.silence = f"in {LISTEN_S:.0f} s"
+        else:
+            heard.lost = f"no connection within {listen_s:.0f} s"
     except MeterSilent as silent:
-        heard.silence = silent.message
+        heard.lost, heard.lost_step = silent.message, silent.next_step
 
 
 def heard_findings(heard: Heard, settings: MeterSettings) -> list[Finding]:
@@ -189,22 +228,25 @@ def heard_findings(heard: Heard, settings: MeterSettings) -> list[Finding]:
 
 
 def _nothing_heard(heard: Heard, settings: MeterSettings) -> Finding:
-    if settings.period_s > LISTEN_S:
-        return warning(
-            "M002",
-            f"nothing heard {heard.silence}; it speaks every {duration_text(settings.period_s)}",
-            "start the node, and ask again after that time",
-        )
-    if heard.rejected:
+    """A meter that speaks seldom may be well and silent, but not unreachable, nor garbled."""
+    is_seldom = settings.period_s > LISTEN_S
+    if heard.is_noise or (heard.rejected and not is_seldom):
         return error(
             "M002",
-            f"{heard.rejected} pieces arrived, none of them a frame of {settings.kind}",
+            f"{heard.rejected} pieces in {heard.raw_bytes} bytes arrived,"
+            f" none of them a frame of {settings.kind}",
             "check kind, baud and mode: 'daisee meter detect' tries them all",
         )
-    return error(
+    if heard.lost or not is_seldom:
+        return error(
+            "M002",
+            f"nothing heard: {heard.lost or heard.silence or 'the connection ended'}",
+            heard.lost_step or "check cable and power, then 'daisee meter detect'",
+        )
+    return warning(
         "M002",
-        f"nothing heard: {heard.silence or 'the connection ended'}",
-        "check cable and power, then 'daisee meter detect'",
+        f"nothing of it heard {heard.silence}; it speaks every {duration_text(settings.period_s)}",
+        "start the node, and ask again after that time",
     )
 
 
@@ -257,10 +299,10 @@ def _shown_findings(case: Case, settings: MeterSettings) -> list[Finding]:
         findings.append(_producer(settings, []))
     elif case.part("meter").get("state") == MeterState.NOT_PRODUCER:
         findings.append(error("M005", NOT_PRODUCER, _PRODUCER_STEP))
-    elif case.figure("export_wh") is None:
-        findings.append(warning("M005", "no export register is known", _EXPORT_STEP))
-    else:
+    elif case.figure("export_wh") is not None:
         findings.append(ok("M005", "an export register is told"))
+    elif case.figure("import_wh") is not None:  # without it nothing was told yet: see M002
+        findings.append(warning("M005", "no export register is known", _EXPORT_STEP))
     ahead_s = case.part("clock").get("meter_ahead_s")
     if type(ahead_s) is int:
         findings.append(_meter_clock(-ahead_s))

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import aiomqtt
 import pytest
 from eth_account import Account
 
@@ -33,6 +35,7 @@ from node.publish.state import Counters, PublishedState
 from node.publish.status_http import serve_status
 from node.store import NodeDatabase
 from tests.support.broker import broker
+from tests.support.p1_telegrams import OLD, telegram
 from tests.support.serial_line import SerialLine, serial_line
 from tests.support.shared import CHECKOUT
 from tests.support.teleinfo_frames import HistoricMeter, StandardMeter
@@ -88,21 +91,28 @@ def on_line(line: SerialLine, more: str = "") -> str:
 
 
 @contextmanager
-def speaking(line: SerialLine, frame: Callable[[], bytes]) -> Iterator[None]:
-    """A meter that speaks all the time."""
+def again_and_again(say: Callable[[], None]) -> Iterator[None]:
+    """Something that speaks all the time."""
     over = threading.Event()
 
     def speak() -> None:
         while not over.wait(0.2):
-            line.say(frame())
+            say()
 
-    meter = threading.Thread(target=speak)
-    meter.start()
+    speaker = threading.Thread(target=speak)
+    speaker.start()
     try:
         yield
     finally:
         over.set()
-        meter.join()
+        speaker.join()
+
+
+@contextmanager
+def speaking(line: SerialLine, frame: Callable[[], bytes]) -> Iterator[None]:
+    """A meter that speaks all the time."""
+    with again_and_again(lambda: line.say(frame())):
+        yield
 
 
 def frame_of_now(**more: Any) -> Callable[[], bytes]:  # noqa: ANN401 - fields of a meter
@@ -144,6 +154,65 @@ def test_a_line_with_noise_and_a_line_with_nothing(tmp_path: Path) -> None:
         assert wall_seconds() - began_s < ALL_WITHIN_S
     assert done.returncode == 7
     assert rows_of(done)["M002"]["severity"] == "error"
+
+
+def test_a_meter_that_speaks_seldom_may_be_silent_but_not_garbled(tmp_path: Path) -> None:
+    with serial_line() as line:
+        file = settings(tmp_path, f'kind = "dsmr-p1"\nport = "{line.path}"')
+        assert asked(file)["M002"] == "warning"
+        with speaking(line, lambda: os.urandom(400)):
+            assert asked(file)["M002"] == "error"
+
+
+@contextmanager
+def host_that_says(content: bytes) -> Iterator[str]:
+    """Something on the network that says one thing to whoever connects, and then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(server.accept)
+        try:
+            taken.add_done_callback(lambda done: done.result()[0].sendall(content))
+            yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            socket.create_connection(server.getsockname()).close()
+            taken.result()[0].close()
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [(telegram(OLD)[200:], "warning"), (bytes(range(256)), "error"), (b"", "warning")],
+    ids=["half a telegram", "noise", "nothing"],
+)
+def test_half_a_telegram_is_no_noise(tmp_path: Path, said: bytes, word: str) -> None:
+    with host_that_says(said) as url:
+        assert asked(settings(tmp_path, f'kind = "dsmr-p1"\nurl = "{url}"'))["M002"] == word
+
+
+@pytest.mark.parametrize(("topic", "word"), [("plug", "error"), ("tele/+/SENSOR", "warning")])
+def test_what_other_devices_of_a_broker_say_is_no_noise(
+    tmp_path: Path, topic: str, word: str
+) -> None:
+    with broker(tmp_path) as server:
+        meter = f'kind = "tasmota"\nbroker = "127.0.0.1:{server.port}"\ntopic = "{topic}"'
+        file = settings(tmp_path, meter)
+        with again_and_again(lambda: asyncio.run(published(server.port, "tele/plug/SENSOR"))):
+            assert asked(file)["M002"] == word
+
+
+async def published(port: int, topic: str) -> None:
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.publish(topic, b'{"AM2301":{"Temperature":21.5}}')
+
+
+@pytest.mark.parametrize("kind", ["tasmota", "shelly"])
+def test_a_meter_that_speaks_seldom_needs_its_broker_all_the_same(
+    tmp_path: Path, kind: str
+) -> None:
+    with broker(tmp_path) as server:
+        meter = f'kind = "{kind}"\nbroker = "127.0.0.1:{server.port}"\nperiod_s = 300'
+        file = settings(tmp_path, meter)
+        assert asked(file)["M002"] == "warning"
+        server.stop()
+        assert asked(file)["M002"] == "error"
 
 
 def test_settings_that_are_wrong_are_told_with_their_line(tmp_path: Path) -> None:
@@ -250,9 +319,15 @@ def test_what_the_running_node_sees_is_what_the_doctor_says(
 def test_a_meter_that_fell_silent_under_a_running_node(tmp_path: Path) -> None:
     state = replace(STATE, last_frame_at_s=SystemClock().now_s() - 900)
     assert asked_beside_a_node(tmp_path, state, {"state": "speaking"})["M002"] == "error"
-    never = replace(STATE, last_frame_at_s=None, export_wh=None)
+    never = replace(STATE, last_frame_at_s=None, import_wh=None, export_wh=None)
     found = asked_beside_a_node(tmp_path, never, {"state": "waiting"})
-    assert (found["M002"], found["M005"]) == ("error", "warning")
+    assert found["M002"] == "error"
+    assert "M005" not in found
+
+
+def test_a_meter_that_tells_the_import_alone_is_no_seller_s(tmp_path: Path) -> None:
+    state = replace(STATE, last_frame_at_s=SystemClock().now_s(), export_wh=None)
+    assert asked_beside_a_node(tmp_path, state, {"state": "speaking"})["M005"] == "warning"
 
 
 def test_beside_the_node_itself(tmp_path: Path) -> None:

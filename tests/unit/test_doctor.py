@@ -413,6 +413,35 @@ def test_a_meter_that_says_only_what_nobody_understands() -> None:
     assert "baud" in finding.next_step
 
 
+TASMOTA: Final = MeterSettings("tasmota", url="http://plug", period_s=300)
+SLOW_P1: Final = MeterSettings("dsmr-p1", port="/dev/null", period_s=10)
+NOISE: Final = Rejected("checksum", b"x")
+
+
+def test_a_meter_that_speaks_seldom_and_cannot_be_reached_is_an_error() -> None:
+    away = Heard(lost="broker localhost:1883 cannot be reached", lost_step="check that it runs")
+    (finding,) = heard_findings(away, TASMOTA)
+    assert finding.severity is Severity.ERROR
+    assert "cannot be reached" in finding.evidence
+    assert finding.next_step == "check that it runs"
+
+
+def test_noise_of_a_meter_that_speaks_seldom_is_an_error() -> None:
+    collected = heard(NOISE, NOISE)
+    collected.is_noise = True
+    (finding,) = heard_findings(collected, SLOW_P1)
+    assert finding.severity is Severity.ERROR
+    assert "2 pieces" in finding.evidence
+
+
+def test_half_a_telegram_of_a_meter_that_speaks_seldom_is_not_the_end() -> None:
+    collected = heard(NOISE)
+    collected.silence = "in 5 s"
+    assert severities(heard_findings(collected, SLOW_P1)) == {"M002": Severity.WARNING}
+    always = replace(SLOW_P1, period_s=1)
+    assert severities(heard_findings(collected, always)) == {"M002": Severity.ERROR}
+
+
 def test_a_meter_without_a_register_is_a_warning() -> None:
     bare = replace(FRAME, import_wh=None, export_wh=None)
     assert severities(heard_findings(heard(bare), LINKY))["M002"] is Severity.WARNING
