@@ -42,7 +42,8 @@ class LocalAccise(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """A member that consumes, in ``[first, until)``. Without ``turpe`` there is no shadow of its
-    supplier's bill. ``accise`` is its category, a name in the table."""
+    supplier's bill. ``accise`` is its category, a name in the table. ``segment`` (C1..C5, P1..P4)
+    and ``kva`` are what the operator's files of the point are read and checked with."""
 
     point: str
     name: str
@@ -52,12 +53,14 @@ class Consumer:
     accise: str = "household"
     first: date = EVER
     until: date = NEVER
+    segment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Producer:
     """A member that produces, in ``[first, until)``. ``vat_reference`` says why it charges no VAT,
-    if it charges none; ``surplus_units`` is what the buyer of its surplus pays per Wh, if told."""
+    if it charges none; ``surplus_units`` is what the buyer of its surplus pays per Wh, if told.
+    ``segment`` and ``kva`` are as a consumer's."""
 
     point: str
     name: str
@@ -65,6 +68,8 @@ class Producer:
     surplus_units: int | None = None
     first: date = EVER
     until: date = NEVER
+    segment: str = ""
+    kva: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

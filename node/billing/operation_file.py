@@ -26,6 +26,7 @@ from node.billing.operation import (
     Producer,
     Supply,
 )
+from node.billing.perimeter import parse_segment
 from node.billing.tariffs import Standing, ct_kwh, eur_year
 from node.billing.time_of_use import parse_off_peak
 from node.errors import ConfigurationError
@@ -258,6 +259,7 @@ def _consumer(section: _Section) -> Consumer:
         accise=section.text("accise", "household"),
         first=first,
         until=until,
+        segment=section.parsed("segment", parse_segment, ""),
     )
 
 
@@ -272,6 +274,8 @@ def _producer(section: _Section) -> Producer:
         surplus_units=section.parsed("surplus_ct_kwh", ct_kwh) if surplus else None,
         first=first,
         until=until,
+        segment=section.parsed("segment", parse_segment, ""),
+        kva=section.whole("kva"),
     )
 
 

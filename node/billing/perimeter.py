@@ -24,12 +24,20 @@ from zoneinfo import ZoneInfo
 from node.billing.series import Direction
 from node.errors import ConfigurationError
 
-__all__ = ["MAX_PERIMETER_BYTES", "Membership", "Perimeter", "midnight_s", "read_perimeter"]
+__all__ = [
+    "MAX_PERIMETER_BYTES",
+    "Membership",
+    "Perimeter",
+    "midnight_s",
+    "parse_segment",
+    "read_perimeter",
+]
 
 MAX_PERIMETER_BYTES: Final = 16 * 2**20
 
 _COLUMNS: Final = ("point", "direction", "from", "until", "segment", "kva")
 _SEGMENT: Final = re.compile(r"(C[1-5]|P[1-4])?")
+LINKY: Final = frozenset({"C5", "P4"})
 _FOREVER_S: Final = 2**62
 
 
@@ -73,9 +81,10 @@ class Perimeter:
         ]
 
     def segment(self, point_id: str) -> str:
-        """The segment that the perimeter states for a point; empty where it states none."""
+        """The segment that the perimeter states for a point; empty where it states none, or two of
+        different meters. A Linky that draws and feeds in is C5 and P4 at once."""
         segments = {membership.segment for membership in self.members.get(point_id, ())} - {""}
-        return segments.pop() if len(segments) == 1 else ""
+        return min(segments) if len({one in LINKY for one in segments}) == 1 else ""
 
 
 _WHOLE: Final = {
@@ -84,6 +93,13 @@ _WHOLE: Final = {
     Direction.INJECTION: Direction.INJECTION,
     Direction.SURPLUS: Direction.INJECTION,
 }
+
+
+def parse_segment(text: str) -> str:
+    """A segment, or none. Raises ValueError."""
+    if not _SEGMENT.fullmatch(text):
+        raise ValueError(f"segment {text!r} is not C1..C5 or P1..P4")
+    return text
 
 
 def midnight_s(day: date, zone: ZoneInfo) -> int:
@@ -135,9 +151,7 @@ def _membership(header: Sequence[str], row: Sequence[str], zone: ZoneInfo) -> Me
     direction = cells.get("direction", "")
     if direction not in directions:
         raise ValueError(f"direction {direction!r} is not withdrawal, injection or both")
-    segment, kva = cells.get("segment", ""), cells.get("kva", "")
-    if not _SEGMENT.fullmatch(segment):
-        raise ValueError(f"segment {segment!r} is not C1..C5 or P1..P4")
+    segment, kva = parse_segment(cells.get("segment", "")), cells.get("kva", "")
     if kva and not (kva.isascii() and kva.isdecimal()):
         raise ValueError(f"subscribed power {kva!r} is no whole number of kVA")
     until = cells.get("until", "")

@@ -285,6 +285,8 @@ def perimeter_of(operation: Operation, period: Period) -> Perimeter:
                 direction,
                 midnight_s(max(member.first, period.first), period.zone),
                 midnight_s(min(member.until, period.until), period.zone),
+                member.segment,
+                member.kva,
             )
             for members, direction in (
                 (operation.producers, Direction.INJECTION),
