@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from node.billing.conformity import Finding
+from node.billing.conformity import Finding, FindingClass, Treatment
 from node.billing.series import (
     DAY_S,
     Curve,
@@ -24,6 +24,7 @@ __all__ = [
     "Row",
     "day_rows",
     "energy_row",
+    "finding_from",
     "finding_row",
     "joined",
     "register_row",
@@ -57,6 +58,10 @@ class CurveStorage(Protocol):
 
     def add_findings(self, number: int, rows: Iterable[Row]) -> None:
         """Keep findings."""
+        ...
+
+    def findings_after(self, number: int, last: int | None = None) -> Iterable[Row]:
+        """Findings of imports, each after the number of its import."""
         ...
 
     def add_days(self, rows: Iterable[Row]) -> None:
@@ -167,6 +172,12 @@ def finding_row(finding: Finding) -> Row:
         finding.to_s,
         finding.raw,
     )
+
+
+def finding_from(row: Row) -> tuple[int, Finding]:
+    """A finding that was kept, and the number of its import."""
+    number, klass, treatment, *rest = row
+    return number, Finding(FindingClass(klass), Treatment(treatment), *rest)
 
 
 def register_row(value: RegisterValue, version: int) -> Row:

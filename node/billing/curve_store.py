@@ -8,7 +8,7 @@ not replace a higher one; and a file that the operator wrote before what is kept
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,11 +24,13 @@ from node.billing.curve_rows import (
     Row,
     day_rows,
     energy_row,
+    finding_from,
     finding_row,
     joined,
     register_row,
 )
 from node.billing.importing import FileReport
+from node.billing.reading_again import named_again, refused_in_reading, without_later
 from node.billing.series import (
     DAY_S,
     Curve,
@@ -108,11 +110,15 @@ class CurveStore:
         self._storage = storage
 
     def add(self, report: FileReport, now_s: int) -> StoredImport:
-        """Keep a file's curves and findings, all or nothing. The same file again does nothing."""
+        """Keep a file's curves and findings, all or nothing. The same file again does nothing,
+        unless fewer of its rows are refused than before: then it fills what is missing."""
         with self._storage.transaction():
-            known = self._storage.import_of(report.digest, report.file)
-            if known is not None:
-                return StoredImport(known, is_known=True)
+            known, times = self._known(report)
+            if known:
+                kept = [finding for _, finding in self.findings(known - 1, known)]
+                if report.refused >= refused_in_reading(kept):
+                    return StoredImport(known, is_known=True)
+                report = self._again(report, known, times)
             version = self._storage.begin_import(
                 (
                     report.file,
@@ -140,6 +146,10 @@ class CurveStore:
             touched=tuple(run for merge in merges for run in merge.touched)[:MAX_RUNS],
             findings=tuple(findings),
         )
+
+    def findings(self, after: int = 0, last: int | None = None) -> Iterator[tuple[int, Finding]]:
+        """The findings of the imports after one, up to a last one, with the import of each."""
+        return map(finding_from, self._storage.findings_after(after, last))
 
     def curve(
         self,
@@ -244,6 +254,38 @@ class CurveStore:
             for row in self._storage.energies(point_id, from_s, to_s)
         ]
 
+    def _known(self, report: FileReport) -> tuple[int, int]:
+        """The newest import of this very file, and how often it was read; 0 and 0 for none."""
+        known = times = 0
+        while number := self._storage.import_of(report.digest, named_again(report.file, times)):
+            known, times = number, times + 1
+        return known, times
+
+    def _again(self, report: FileReport, known: int, times: int) -> FileReport:
+        """What a file gives that is read again, without what later imports say otherwise."""
+        curves = []
+        for curve in report.curves:
+            span = (curve.point_id, curve.direction, *_whole_days(curve))
+            then = self.curve(*span, as_of=known)
+            curves.append(without_later(curve, then, self.curve(*span)))
+        return replace(
+            report,
+            file=named_again(report.file, times),
+            curves=curves,
+            registers=[value for value in report.registers if not self._has_index(value)],
+            energies=[energy for energy in report.energies if not self._has_energy(energy)],
+        )
+
+    def _has_index(self, value: RegisterValue) -> bool:
+        kept = self.registers(value.point_id, value.taken_at_s, value.taken_at_s)
+        wanted = (value.direction, value.calendar, value.register)
+        return wanted in [(one.direction, one.calendar, one.register) for one in kept]
+
+    def _has_energy(self, energy: PeriodEnergy) -> bool:
+        kept = self.energies(energy.point_id, energy.to_s - 1, energy.to_s)
+        wanted = (energy.direction, energy.part, energy.calendar, energy.register)
+        return wanted in [(one.direction, one.part, one.calendar, one.register) for one in kept]
+
     def _held_to_indexes(self, report: FileReport) -> list[Finding]:
         """What the file's curves or indexes show against what is kept of the other kind."""
         spans: dict[tuple[str, Direction], list[int]] = {}
@@ -266,8 +308,7 @@ class CurveStore:
         return log.all()
 
     def _keep(self, curve: Curve, report: FileReport, version: int) -> _Merge:
-        from_s = curve.start_s - curve.start_s % DAY_S
-        to_s = curve.end_s + (-curve.end_s) % DAY_S
+        from_s, to_s = _whole_days(curve)
         rows = self._storage.days((curve.point_id, str(curve.direction)), from_s, to_s)
         if not rows:
             whole = curve.window(from_s, to_s)
@@ -409,6 +450,11 @@ def _without_added(before: Curve, runs: list[TouchedSteps]) -> list[TouchedSteps
             else:
                 kept.append(replace(run, from_s=at_s, to_s=at_s + run.step_s))
     return kept
+
+
+def _whole_days(curve: Curve) -> tuple[int, int]:
+    """The UTC days that a curve is in."""
+    return curve.start_s - curve.start_s % DAY_S, curve.end_s + (-curve.end_s) % DAY_S
 
 
 def _is_older(published_s: int | None, kept_s: int | None) -> bool:

@@ -16,6 +16,7 @@ from node.billing.perimeter import read_perimeter
 from node.billing.rows import Expectations
 from node.billing.series import STEPS_S, Direction, TouchedSteps
 from node.cli.dso_curves import LEGAL_ZONE, curves, database_option
+from node.cli.dso_findings import finding_document, finding_text, findings
 from node.cli.output import (
     counting,
     example,
@@ -150,13 +151,13 @@ def import_(
     """
     clock = SystemClock()
     documents: list[dict[str, object]] = []
-    findings: list[Finding] = []
+    every: list[Finding] = []
     with CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
         for report in _reports(files, perimeter_file, step_s, direction):
             done = store.add(report, clock.now_s())
             found = [*report.findings, *done.findings]
-            findings.extend(found)
+            every.extend(found)
             if as_json:
                 documents.append(_report_document(report) | _stored_document(done))
             else:
@@ -164,35 +165,18 @@ def import_(
                 _say_stored(done)
     if as_json:
         say_document({"files": documents})
-    _end(findings)
+    _end(every)
 
 
-def _end(findings: Iterable[Finding]) -> None:
+def _end(found: Iterable[Finding]) -> None:
     """Tell the exit code what a person must do."""
-    counts = Counter(finding.treatment for finding in findings)
+    counts = Counter(finding.treatment for finding in found)
     asked, estimated = counts[Treatment.ASK], counts[Treatment.ESTIMATE]
     if asked or estimated:
         raise Disagreement(
             f"{asked} findings to ask the operator about, {estimated} gaps to estimate",
             next_step="send the operator the lines above; the rest is usable",
         )
-
-
-def _finding_document(finding: Finding) -> dict[str, object]:
-    return {
-        "class": finding.klass,
-        "treatment": finding.treatment,
-        "rule": finding.rule,
-        "message": finding.message,
-        "file": finding.file,
-        "line": finding.line,
-        "last_line": finding.last_line,
-        "point": finding.point_id,
-        "rows": finding.rows,
-        "from": None if finding.from_s is None else iso_utc(finding.from_s),
-        "to": None if finding.to_s is None else iso_utc(finding.to_s),
-        "raw": finding.raw,
-    }
 
 
 def _report_document(report: FileReport) -> dict[str, object]:
@@ -219,7 +203,7 @@ def _report_document(report: FileReport) -> dict[str, object]:
         ],
         "indexes": len(report.registers),
         "period_energies": len(report.energies),
-        "findings": [_finding_document(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
     }
 
 
@@ -230,7 +214,7 @@ def _stored_document(done: StoredImport) -> dict[str, object]:
         "added_steps": done.added_steps,
         "added": [_run_document(run) for run in done.added],
         "touched": [_run_document(run) for run in done.touched],
-        "findings_of_keeping": [_finding_document(finding) for finding in done.findings],
+        "findings_of_keeping": [finding_document(finding) for finding in done.findings],
     }
 
 
@@ -244,21 +228,17 @@ def _run_document(run: TouchedSteps) -> dict[str, object]:
     }
 
 
-def _say_report(report: FileReport, findings: list[Finding]) -> None:
+def _say_report(report: FileReport, found: list[Finding]) -> None:
     say(
         f"{report.file}: {report.format or 'no known format'}, {report.rows} rows:"
         f" {report.accepted} accepted, {report.empty} empty, {report.refused} refused;"
         f" {len(report.curves)} curves, {len(report.registers)} indexes,"
         f" {len(report.energies)} energies of periods"
     )
-    for finding in findings[:MOST_SHOWN]:
-        lines = "" if not finding.line else f" line {finding.line}"
-        if finding.last_line > finding.line:
-            lines = f" lines {finding.line}-{finding.last_line}"
-        point = f" {finding.point_id}:" if finding.point_id else ""
-        say(f"  {finding.klass}, {finding.treatment}:{lines}{point} {finding.message}")
-    if len(findings) > MOST_SHOWN:
-        say(f"  ... and {len(findings) - MOST_SHOWN} more findings; --json has them all")
+    for finding in found[:MOST_SHOWN]:
+        say(f"  {finding_text(finding)}")
+    if len(found) > MOST_SHOWN:
+        say(f"  ... and {len(found) - MOST_SHOWN} more findings; --json has them all")
 
 
 def _say_stored(done: StoredImport) -> None:
@@ -276,3 +256,4 @@ def _say_stored(done: StoredImport) -> None:
 
 
 dso.add_command(curves)
+dso.add_command(findings)

@@ -39,10 +39,10 @@ _COUNT_STALE: Final = (
 )
 _ADD_FINDING: Final = "INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FINDINGS: Final = (
-    "SELECT f.klass, f.treatment, f.rule, f.message, i.file, f.line, f.last_line, f.point_id,"
-    " f.row_count, f.from_s, f.to_s, f.raw"
+    "SELECT f.import, f.klass, f.treatment, f.rule, f.message, i.file, f.line, f.last_line,"
+    " f.point_id, f.row_count, f.from_s, f.to_s, f.raw"
     " FROM finding AS f JOIN import AS i ON i.number = f.import"
-    " WHERE f.import > ? ORDER BY f.import, f.rowid"
+    " WHERE f.import > ? AND f.import <= ? ORDER BY f.import, f.rowid"
 )
 _ADD_DAY: Final = "INSERT INTO curve_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DAYS: Final = """
@@ -133,9 +133,10 @@ class CurveDatabase(Database):
         """Keep the findings of an import."""
         self._connection.execute_many(_ADD_FINDING, ((number, *row) for row in rows))
 
-    def findings_after(self, number: int) -> Iterator[Row]:
-        """The findings of the imports after this one."""
-        return self._connection.rows(_FINDINGS, (number,))
+    def findings_after(self, number: int, last: int | None = None) -> Iterator[Row]:
+        """The findings of the imports after this one, up to a last one, each after the number of
+        its import."""
+        return self._connection.rows(_FINDINGS, (number, _NEWEST if last is None else last))
 
     def add_days(self, rows: Iterable[Row]) -> None:
         """Keep days of curves."""
