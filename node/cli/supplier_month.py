@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from node.billing.archive import Archive
+from node.billing.conformity import Finding
 from node.billing.curve_store import CurveStore
 from node.billing.importing import read_files
 from node.billing.keys import default_dynamic, read_key
@@ -19,9 +20,11 @@ from node.billing.note_lines import items_document, unplaced
 from node.billing.operation import Operation
 from node.billing.operation_file import read_operation
 from node.billing.perimeter import Perimeter
+from node.billing.reading_again import KEEPING
 from node.billing.rows import Expectations
 from node.billing.tariffs import read_tariffs
 from node.billing.time_of_use import Period
+from node.cli.dso_findings import finding_document, finding_text, needs_person, next_step
 from node.cli.output import counting, example, json_option, say, say_document
 from node.cli.supplier_bills import (
     eur_text,
@@ -32,24 +35,27 @@ from node.cli.supplier_bills import (
 )
 from node.cli.supplier_options import FILE, month_of
 from node.clock import SystemClock
-from node.errors import Disagreement
+from node.errors import ConfigurationError, Disagreement
 from node.slots import parse_iso_utc
 from node.store.curves import CurveDatabase
 
 __all__ = ["month", "read_terms", "run_from_store"]
 
 DEFAULT_KEY: Final = 'kind = "default_dynamic"\n'
+_MOST_SHOWN: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Collected:
-    """What came in: files read, files that were new, steps that were added or corrected."""
+    """What came in: files read, files that were new or of which more was taken than before, steps
+    that were added or corrected, and what a person must see to in any file of the inbox."""
 
     files: int = 0
     new: int = 0
     added: int = 0
     corrected: int = 0
     refused: int = 0
+    asked: list[Finding] = field(default_factory=list)
 
 
 @click.command(
@@ -94,14 +100,15 @@ def month(
     Meant for a timer: again is harmless. A month with gaps waits, and says what for. One whose
     curves were corrected after it was billed gets a further revision: the touched steps are
     allocated again, no others, and what changed becomes lines of the next month that is billed,
-    once. A month keeps the key that it was billed with. Ends with 7 if a month waits, or if the
-    operator said otherwise than it ruled.
+    once. A month keeps the key that it was billed with. Ends with 7 if a month waits, if the
+    operator said otherwise than it ruled, or if a file of the inbox has what a person must see to.
     """
+    paths = _inbox_files(inbox)
     terms = read_terms(operation_file, key_file, own)
     operation, archive, now_s = terms.operation, Archive(out), _now_s(at)
     with CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
-        collected = _collect(inbox, store, operation, now_s)
+        collected = _collect(paths, store, operation, now_s)
         if month_text is None:
             periods = due_months(operation.zone, now_s, archive.periods())
         else:
@@ -120,7 +127,7 @@ def month(
         _say_month(collected, runs, out)
         if waiting_notes:
             say(f"{len(waiting_notes)} lines of corrections wait for a later month.")
-    _end(runs)
+    _end(runs, collected.asked)
 
 
 def read_terms(operation_file: Path, key_file: Path | None, own: Path | None) -> Terms:
@@ -156,7 +163,7 @@ def run_from_store(
     )
 
 
-def _end(runs: Sequence[MonthRun]) -> None:
+def _end(runs: Sequence[MonthRun], asked: Sequence[Finding]) -> None:
     """Raise Disagreement if something is left to a person."""
     waiting = [str(run.period) for run in runs if run.outcome is Outcome.WAITING]
     held = [text for run in runs for text in run.held]
@@ -171,6 +178,11 @@ def _end(runs: Sequence[MonthRun]) -> None:
             "; ".join(held),
             next_step="ask the operator for a corrected curve, or for another ruling",
         )
+    if asked:
+        raise Disagreement(
+            f"{len(asked)} findings in the inbox, {sum(one.rows for one in asked)} refused rows",
+            next_step="see to each; what could be taken is billed",
+        )
 
 
 def _now_s(at: str | None) -> int:
@@ -180,24 +192,38 @@ def _now_s(at: str | None) -> int:
         raise click.BadParameter(f"{error}.", param_hint="--at") from error
 
 
-def _collect(inbox: Path | None, store: CurveStore, operation: Operation, now_s: int) -> _Collected:
-    """Import every file of the inbox; one that was imported before changes nothing."""
+def _inbox_files(inbox: Path | None) -> list[Path]:
+    """The files of the inbox. Raises ConfigurationError if it is no folder: nothing new would ever
+    come of it, and nobody would know."""
     if inbox is None:
-        return _Collected()
-    paths = sorted(path for path in inbox.glob("*") if path.is_file())
+        return []
+    if not inbox.is_dir():
+        raise ConfigurationError("there is no such folder", file=inbox, next_step="check --inbox")
+    return sorted(path for path in inbox.glob("*") if path.is_file())
+
+
+def _collect(
+    paths: Sequence[Path], store: CurveStore, operation: Operation, now_s: int
+) -> _Collected:
+    """Import files; one that was imported before changes nothing, unless the operation's file says
+    now what more of it can be taken with."""
     expected = Expectations(operation.zone, _whole_perimeter(operation), None, None)
-    new = added = corrected = refused = 0
+    found = _Collected(len(paths))
     with counting("rows") as advance:
         for path in paths:
             for report in read_files(path, expected):
                 advance(report.rows)
                 stored = store.add(report, now_s)
+                version = stored.version
+                kept = [one for _, one in store.findings(version - 1, version)]
+                of_keeping = [one for one in kept if one.rule in KEEPING]
+                found.asked += filter(needs_person, [*report.findings, *of_keeping])
                 if not stored.is_known:
-                    new += 1
-                    added += stored.added_steps
-                    corrected += sum(run.steps for run in stored.touched)
-                    refused += report.refused
-    return _Collected(len(paths), new, added, corrected, refused)
+                    found.new += 1
+                    found.added += stored.added_steps
+                    found.corrected += sum(run.steps for run in stored.touched)
+                    found.refused += report.refused
+    return found
 
 
 def _whole_perimeter(operation: Operation) -> Perimeter:
@@ -212,6 +238,7 @@ def _month_document(collected: _Collected, runs: list[MonthRun]) -> Mapping[str,
         "added_steps": collected.added,
         "corrected_steps": collected.corrected,
         "refused_rows": collected.refused,
+        "asked": [{**finding_document(one), "next": next_step(one)} for one in collected.asked],
         "months": [
             {
                 "month": str(run.period),
@@ -239,6 +266,10 @@ def _say_month(collected: _Collected, runs: list[MonthRun], out: Path) -> None:
         f"{collected.files} files, {collected.new} of them new: {collected.added} steps added,"
         f" {collected.corrected} corrected, {collected.refused} rows refused."
     )
+    for one in collected.asked[:_MOST_SHOWN]:
+        say(f"{one.file}: {finding_text(one)} (next: {next_step(one)})")
+    if len(collected.asked) > _MOST_SHOWN:
+        say(f"... and {len(collected.asked) - _MOST_SHOWN} more: daisee dso findings")
     for run in runs:
         if run.outcome is Outcome.WAITING:
             say(f"{run.period} waits: {'; '.join(run.problems)}.")
