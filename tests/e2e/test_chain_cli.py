@@ -120,6 +120,23 @@ def test_what_needs_a_running_network_says_so(tmp_path: Path) -> None:
     assert "Say --local" in daisee("up", str(folder), expect=2).stderr
 
 
+def test_recover_leaves_alone_whom_a_trial_that_was_killed_had_named(tmp_path: Path) -> None:
+    folder = tmp_path / "street"
+    daisee(*INIT, "--out", str(folder))
+    (folder / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as bystander:
+        try:
+            said = {"supervisor": bystander.pid, "endpoints": {}, "members": {}}
+            (folder / "run/endpoints.json").write_text(json.dumps(said))
+            for words in (("--yes",), ("--dry-run",), ("--if-stuck", "--yes")):
+                refused = daisee("recover", str(folder), *words, expect=6)
+                assert "the trial of Rue des Lilas has ended" in refused.stderr
+                assert "systemctl" not in refused.stdout
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
 @pytest.mark.network
 def test_from_nothing_to_a_market_and_through_an_operators_day(tmp_path: Path) -> None:
     folder = tmp_path / "trial"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import shlex
 import stat
+import subprocess
+import sys
 import tarfile
 import tomllib
 from collections.abc import Callable
@@ -29,7 +32,7 @@ from node.chain.network.layout import (
 )
 from node.chain.network.reach import Reach, reach_of, write_endpoints
 from node.chain.network.record import Network, load_network, network_text
-from node.chain.network.recover import restart_plan
+from node.chain.network.recover import restart_plan, restart_together
 from node.chain.network.status import ALARMS, margin_words
 from node.chain.network.units import unit_name, unit_text
 from node.chain.network.votes import refuse_unsafe_removal, votes_needed
@@ -382,14 +385,61 @@ def test_a_restart_stops_all_before_it_starts_any_also_on_other_machines(tmp_pat
     assert restart_plan(tmp_path, network, Reach({}, {}, 77)).lines() == ["kill -HUP 77"]
 
 
-def test_a_trial_tells_other_programs_where_it_is_asked(tmp_path: Path) -> None:
+def test_a_trial_tells_other_programs_where_it_is_asked_while_it_lives(tmp_path: Path) -> None:
     network, _ = init_network(tmp_path, PLAN, drawn())
     assert reach_of(tmp_path, network) == Reach({}, {}, None)
     (tmp_path / "run").mkdir()
     own: dict[str, Path | str] = {"validator-01": tmp_path / "run/validator-01.ipc"}
     members = {"rpc-01": "http://127.0.0.1:1"}
-    write_endpoints(tmp_path, own, members, supervisor=1)
-    assert reach_of(tmp_path, network) == Reach(own, members, 1)
+    with write_endpoints(tmp_path, own, members, supervisor=1):
+        assert reach_of(tmp_path, network) == Reach(own, members, 1)
+        # Whoever looked has left it locked.
+        assert reach_of(tmp_path, network) == Reach(own, members, 1)
+    assert reach_of(tmp_path, network) == Reach({}, {}, None, trial_ended=True)
+
+
+HOLDS = """\
+import sys, time
+from pathlib import Path
+from node.chain.network.reach import write_endpoints
+held = write_endpoints(Path(sys.argv[1]), {}, {}, supervisor=int(sys.argv[2]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_trial_that_was_killed_gives_no_process_that_is_told_to_restart(tmp_path: Path) -> None:
+    network, _ = init_network(tmp_path, PLAN, drawn())
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), "77"], stdout=subprocess.PIPE
+    ) as trial:
+        try:
+            assert trial.stdout is not None
+            assert trial.stdout.readline() == b"held\n"
+            assert reach_of(tmp_path, network).supervisor == 77
+        finally:
+            trial.kill()
+    reach = reach_of(tmp_path, network)
+    assert (reach.supervisor, reach.trial_ended) == (None, True)
+    # Nor units of the same names, which are another network's.
+    with pytest.raises(Refused, match="trial of Rue des Lilas has ended"):
+        restart_plan(tmp_path, network, reach)
+
+
+def test_a_trial_that_ends_while_a_person_is_asked_is_not_signalled(tmp_path: Path) -> None:
+    network, _ = init_network(tmp_path, PLAN, drawn())
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as bystander:
+        try:
+            with write_endpoints(tmp_path, {}, {}, supervisor=bystander.pid):
+                plan = restart_plan(tmp_path, network, reach_of(tmp_path, network))
+            assert plan.lines() == [f"kill -HUP {bystander.pid}"]
+            with pytest.raises(Refused, match="has ended"):
+                asyncio.run(restart_together(plan))
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
 
 
 # Backups

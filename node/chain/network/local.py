@@ -16,14 +16,14 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 from node.chain.json_rpc import number
 from node.chain.network import besu, geth
 from node.chain.network.asking import ask
 from node.chain.network.commands import failure_of
 from node.chain.network.layout import peer_files
-from node.chain.network.reach import ENDPOINTS_FILE, write_endpoints
+from node.chain.network.reach import endpoints_file, write_endpoints
 from node.chain.network.record import Network, Peer, load_network
 from node.chain.network.recover import pid_file
 from node.chain.network.unsticking import Heads, free_sealers, heads_of
@@ -57,6 +57,7 @@ class LocalNetwork:
         self.network: Network = load_network(self.folder)
         self._processes: dict[str, Process] = {}
         self._sockets: Path | None = None
+        self._said: TextIO | None = None
         self._frees_sealers = frees_sealers and self.network.engine == "geth"
         self._watch: asyncio.Task[None] | None = None
         self.freed = 0
@@ -83,6 +84,7 @@ class LocalNetwork:
         self.network = self.network.on_loopback(_free_ports(2 * len(self.network.peers)))
         run = self.folder / "run"
         run.mkdir(mode=0o700, exist_ok=True)
+        endpoints_file(self.folder).unlink(missing_ok=True)  # of a trial that was killed
         self._sockets = _place_of_sockets(run)
         try:
             for peer in self.network.peers:
@@ -93,7 +95,7 @@ class LocalNetwork:
             await self.stop()
             raise
         members = {peer.name: self.rpc_url(peer.number) for peer in self.network.rpc_nodes}
-        write_endpoints(self.folder, self.endpoints(), members, supervisor=os.getpid())
+        self._said = write_endpoints(self.folder, self.endpoints(), members, supervisor=os.getpid())
         if self._frees_sealers:
             self._watch = asyncio.create_task(self._free_when_stuck(), name="free-sealers")
 
@@ -108,6 +110,10 @@ class LocalNetwork:
         async with asyncio.TaskGroup() as tasks:
             for name in names:
                 tasks.create_task(self.halt(name))
+        if self._said is not None:
+            endpoints_file(self.folder).unlink(missing_ok=True)
+            self._said.close()
+            self._said = None
         if self._sockets is not None:
             _end_of_sockets(self.folder / "run", self._sockets)
         self._sockets = None
@@ -307,7 +313,7 @@ def _place_of_sockets(run: Path) -> Path:
 
 def _end_of_sockets(run: Path, place: Path) -> None:
     """Take away what nobody listens to any more."""
-    for left in (*run.glob("*.ipc"), run / ENDPOINTS_FILE):
+    for left in run.glob("*.ipc"):
         left.unlink(missing_ok=True)
     if place != run:
         shutil.rmtree(place, ignore_errors=True)

@@ -22,7 +22,7 @@ from typing import Final
 from node.chain.json_rpc import block_query, number
 from node.chain.network.asking import ask
 from node.chain.network.commands import failure_of
-from node.chain.network.reach import Reach
+from node.chain.network.reach import Reach, endpoints_file, reach_of
 from node.chain.network.record import Network, Peer
 from node.chain.network.units import unit_name
 from node.chain.network.unsticking import free_sealers, heads_of
@@ -45,22 +45,34 @@ LOOK_PERIODS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A network whose nodes one process of this machine runs."""
+
+    folder: Path
+    network: Network
+    supervisor: int
+
+    def still_runs(self) -> bool:
+        """Whether that process is what it was: its number may be another's by now."""
+        return reach_of(self.folder, self.network).supervisor == self.supervisor
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """What a coordinated restart runs: all of ``stops`` at once, and when they are done ``starts``.
 
-    With a supervisor (a trial on this machine) there is one signal to it instead; that it was
-    heard is seen by the files in which it notes the validators' processes.
+    With a trial on this machine there is one signal to its supervisor instead; that it was heard
+    is seen by the files in which it notes the validators' processes.
     """
 
     stops: tuple[tuple[str, ...], ...]
     starts: tuple[tuple[str, ...], ...]
-    supervisor: int | None = None
-    pid_files: tuple[Path, ...] = ()
+    trial: Trial | None = None
 
     def lines(self) -> list[str]:
         """As a person would type it."""
-        if self.supervisor is not None:
-            return [f"kill -HUP {self.supervisor}"]
+        if self.trial is not None:
+            return [f"kill -HUP {self.trial.supervisor}"]
         return [shlex.join(command) for command in (*self.stops, *self.starts)]
 
 
@@ -70,10 +82,14 @@ def pid_file(folder: Path, peer: Peer) -> Path:
 
 
 def restart_plan(folder: Path, network: Network, reach: Reach) -> Restart:
-    """How to restart all validators: here by systemd, on other machines through ssh."""
+    """How to restart all validators: here by systemd, on other machines through ssh.
+
+    Raises Refused for a trial that has ended: units of the same names are another network's.
+    """
+    if reach.trial_ended:
+        raise _ended(folder, network)
     if reach.supervisor is not None:
-        noted = tuple(pid_file(folder, peer) for peer in network.validators)
-        return Restart((), (), reach.supervisor, noted)
+        return Restart((), (), Trial(folder, network, reach.supervisor))
     return Restart(
         tuple(_command(peer, "stop") for peer in network.validators),
         tuple(_command(peer, "start") for peer in network.validators),
@@ -83,11 +99,11 @@ def restart_plan(folder: Path, network: Network, reach: Reach) -> Restart:
 async def restart_together(plan: Restart) -> None:
     """Do it, and return when every validator was started anew.
 
-    Raises Refused when a command fails; the starts are run all the same. Raises ChainUnreachable
-    when the supervisor does not do it in time.
+    Raises Refused when a command fails; the starts are run all the same. Of a trial raises Refused
+    when it has ended, ChainUnreachable when it does not do it in time.
     """
-    if plan.supervisor is not None:
-        await _by_supervisor(plan.supervisor, plan.pid_files)
+    if plan.trial is not None:
+        await _by_supervisor(plan.trial)
         return
     failed = await _run_all(plan.stops)
     failed += await _run_all(plan.starts)
@@ -135,10 +151,22 @@ async def until_newer_block(reach: Reach, since_s: int, *, within_s: float) -> i
     )
 
 
-async def _by_supervisor(supervisor: int, pid_files: Sequence[Path]) -> None:
+def _ended(folder: Path, network: Network) -> Refused:
+    return Refused(
+        f"the trial of {network.name} has ended",
+        reason="trial_ended",
+        next_step=f"'daisee chain up --local {folder}' goes on with it; where systemd runs these"
+        f" validators now, remove {endpoints_file(folder)} first",
+    )
+
+
+async def _by_supervisor(trial: Trial) -> None:
     """Ask it, and wait until none of the processes is the one that it was."""
+    pid_files = [pid_file(trial.folder, peer) for peer in trial.network.validators]
     before = [_noted(path) for path in pid_files]
-    os.kill(supervisor, signal.SIGHUP)
+    if not trial.still_runs():  # a person was asked since it was found
+        raise _ended(trial.folder, trial.network)
+    os.kill(trial.supervisor, signal.SIGHUP)
     deadline_s = wall_seconds() + COMMAND_WITHIN_S
     while wall_seconds() < deadline_s:
         now = [_noted(path) for path in pid_files]
@@ -146,7 +174,8 @@ async def _by_supervisor(supervisor: int, pid_files: Sequence[Path]) -> None:
             return
         await asyncio.sleep(PAUSE_S)
     raise ChainUnreachable(
-        f"process {supervisor} did not restart the validators within {COMMAND_WITHIN_S:.0f} s",
+        f"process {trial.supervisor} did not restart the validators within"
+        f" {COMMAND_WITHIN_S:.0f} s",
         next_step="look at what 'daisee chain up' says, or end it and start it again",
     )
 
