@@ -26,6 +26,7 @@ from aiohttp.typedefs import Handler
 
 from node.chain.join_requests import MAX_REQUEST_BYTES
 from node.chain.relay_desk import Desk
+from node.chain.relay_log import ServerLog
 from node.chain.relay_orders import (
     BINARY,
     JSON,
@@ -97,6 +98,8 @@ async def serve_relay(
     runner = web.AppRunner(
         application,
         access_log=None,
+        logger=ServerLog(page.malformed),
+        auto_decompress=False,  # nobody who hands orders over packs them
         keepalive_timeout=REQUEST_WITHIN_S,  # also of a connection that says nothing, or slowly
         lingering_time=1.0,
         max_line_size=1_024,
@@ -193,6 +196,7 @@ class _Page:
             body = await _body_of(request, MAX_REQUEST_BYTES)
             await self._requests.keep(body.decode("ascii", "replace"))
         except _NoOrdersError as error:
+            self._requests.refused["malformed"] += 1
             return web.Response(status=error.status, text=f"{error}\n")
         except Refused as refusal:
             return web.Response(status=FORBIDDEN, text=f"{refusal.reason}\n")
@@ -204,11 +208,21 @@ class _Page:
             return web.Response(status=AWAY, text="it cannot be kept now\n")
         return web.Response(text="kept\n")
 
+    def malformed(self, address: str) -> None:
+        """Count what was no request at all: nothing of it comes to a page. The front's own address
+        is nobody's."""
+        self._is_allowed_malformed("" if self._behind_front else _group(address))
+
+    def _is_allowed_malformed(self, address: str) -> bool:
+        allowed = not address or self._desk.allows(address, self._desk.malformed_cost)
+        if allowed:
+            self._desk.refused["malformed"] += 1
+        return allowed
+
     def _no(self, status: int, address: str, why: str) -> web.StreamResponse:
         """Refuse what is no order; who sends much of it is not even told why."""
-        if not self._desk.allows(address, self._desk.malformed_cost):
+        if not self._is_allowed_malformed(address):
             return _busy()
-        self._desk.refused["malformed"] += 1
         return web.Response(status=status, text=f"{why}\n")
 
     def _address(self, request: web.Request) -> str:
@@ -245,11 +259,15 @@ async def _orders_in(request: web.Request) -> list[SignedOrder]:
 
 
 async def _body_of(request: web.Request, most: int) -> bytes:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise _NoOrdersError(415, "send it as it is, without a Content-Encoding")
     try:
         async with asyncio.timeout(REQUEST_WITHIN_S):
             body = await request.read()
     except TimeoutError as error:
         raise _NoOrdersError(408, "the request came too slowly") from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise _NoOrdersError(400, "the body cannot be read") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise _NoOrdersError(413, f"more than {most} bytes") from error
     if len(body) > most:
