@@ -30,7 +30,7 @@ from typing import Final
 from node.agenda import Agenda, Counters, Due, NodeStatus, Step
 from node.chain.outbox import Outbox
 from node.clock import Clock
-from node.errors import MeterError, Refused
+from node.errors import MeterError, MeterNotYet, Refused
 from node.market.orders import evidence_commitment, evidence_salt, orders_for
 from node.market.strategies import MarketView, OwnOutcome, Strategy
 from node.meter.registers import energy_between
@@ -246,7 +246,7 @@ class HouseholdNode:
         """Take a step; whether the chain answered in it."""
         match due.step:
             case Step.CLOSE:
-                await self._close_ended()
+                await self._close()
             case Step.CATCH_UP:
                 await self._catch_up()
             case Step.ORDER:
@@ -256,6 +256,14 @@ class HouseholdNode:
             case Step.FOLLOW:
                 await self.follow()
         return due.step is not Step.CLOSE
+
+    async def _close(self) -> None:
+        """Close what has ended. A meter that speaks seldom is asked again and again until it has
+        spoken: that is no trouble, and the other steps have their turn in between."""
+        try:
+            await self._close_ended()
+        except MeterNotYet:
+            self._agenda.plan(Step.CLOSE, self._clock.now_s() + 1, until_s=self._until_s)
 
     async def _close_ended(self) -> None:
         """Close what has ended, oldest first: one slot, or all that were missed while the node or

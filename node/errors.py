@@ -6,6 +6,7 @@
     ├── Transient                  try again, within a bound
     │   ├── ChainUnreachable       exit 5   no answer, or an answer that cannot be used, from RPC
     │   ├── MeterSilent            exit 4   no frame within the meter's period
+    │   │   └── MeterNotYet        exit 4   it need not have spoken yet: ask again, nothing is wrong
     │   └── StorageBusy            exit 3   disk full, or another program holds the file
     └── Permanent                  stop and tell a person
         ├── ConfigurationError     exit 3   a file or setting a person wrote; says file and line
@@ -30,6 +31,7 @@ __all__ = [
     "DaiseeError",
     "Disagreement",
     "MeterError",
+    "MeterNotYet",
     "MeterSilent",
     "Permanent",
     "Refused",
@@ -73,6 +75,10 @@ class MeterSilent(Transient):
     """No frame arrived within the meter's period."""
 
     exit_code = 4
+
+
+class MeterNotYet(MeterSilent):
+    """The frame that settles an instant has not come, and by the meter's period need not have."""
 
 
 class StorageBusy(Transient):

@@ -28,7 +28,8 @@ from node.model import (
 class MeterSource(Protocol):
     """A meter, whatever it is: it tells its cumulative registers.
 
-    Raises MeterSilent (try again) or MeterError (a person must look).
+    Raises MeterSilent (try again; MeterNotYet where that is no trouble) or MeterError (a person
+    must look).
     """
 
     async def read(self) -> RegisterReading:
@@ -38,9 +39,10 @@ class MeterSource(Protocol):
     async def read_at(self, instant_s: int) -> RegisterReading:
         """The registers as of an instant that has passed, with ``taken_at_s`` that instant.
 
-        Waits for the sample after it, for a period of the meter at most (then MeterSilent). Between
-        samples that lie far apart the value is estimated, and its quality says so. Raises
-        MeterError for an instant before everything that is known.
+        Waits some seconds for the sample after it, however seldom the meter speaks: whoever asks
+        has other things to do meanwhile, and asks again (MeterNotYet, MeterSilent). Between samples
+        that lie far apart the value is estimated, and its quality says so. Raises MeterError for an
+        instant before everything that is known.
         """
         ...
 

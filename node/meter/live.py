@@ -15,7 +15,7 @@ from random import Random, SystemRandom
 from typing import Final
 
 from node.clock import Clock
-from node.errors import ConfigurationError, MeterError, MeterSilent
+from node.errors import ConfigurationError, MeterError, MeterNotYet, MeterSilent
 from node.meter.arrivals import Arrived, Connect
 from node.meter.believing import STATE_KEY, MeterBook, MeterSample
 from node.meter.codec import MeterFrame
@@ -28,12 +28,13 @@ __all__ = ["STATE_KEY", "Backoff", "LiveMeter", "MeterHealth", "MeterSample", "M
 
 log = logging.getLogger("daisee.meter")
 
-LEAST_WAIT_S: Final = 10
-LONGEST_WAIT_S: Final = 60
+WAIT_S: Final = 10
+"""How long ``read`` and ``read_at`` wait at most, however seldom the meter speaks: whoever asked
+has other things to do, and asks again."""
+
 PERIODS_TO_WAIT: Final = 5
-"""How long ``read_at`` waits: for the frame after an instant, one or two after that to vouch for
-it, and as long again, as frames do get damaged. But no longer than the bound, or one period:
-whoever asked has other things to do, and asks again."""
+"""How long it is no trouble that nothing settles an instant yet: until the frame after it, one or
+two after that to vouch for it, and as long again, as frames do get damaged."""
 
 PERIODS_TO_RECONNECT: Final = 10
 LEAST_RECONNECT_S: Final = 60
@@ -59,16 +60,12 @@ def _ignore(_sample: MeterSample) -> None:
     """Nobody listens."""
 
 
-def _wait_s(period_s: int) -> float:
-    return max(LEAST_WAIT_S, min(PERIODS_TO_WAIT * period_s, LONGEST_WAIT_S), period_s)
-
-
 class LiveMeter:
     """A household's meter, as ``node.ports.MeterSource``.
 
     ``state`` is what ``keep`` stored under ``STATE_KEY``; raises MeterError if it cannot be read.
     ``on_sample`` is called for each believed sample, in the task of ``run``, and must not block.
-    ``wait_s`` and ``reconnect_s`` follow from the meter's period unless they are given.
+    ``reconnect_s`` follows from the meter's period unless it is given.
     """
 
     def __init__(
@@ -81,7 +78,7 @@ class LiveMeter:
         on_sample: Callable[[MeterSample], None] = _ignore,
         random: Random | None = None,
         backoff: Backoff = Backoff(),
-        wait_s: float | None = None,
+        wait_s: float = WAIT_S,
         reconnect_s: float | None = None,
     ) -> None:
         self._connect = connect
@@ -89,7 +86,9 @@ class LiveMeter:
         self._on_sample = on_sample
         self._random = SystemRandom() if random is None else random
         self._backoff = backoff
-        self._wait_s = _wait_s(settings.period_s) if wait_s is None else wait_s
+        self._wait_s = wait_s
+        self._excuse_s = max(PERIODS_TO_WAIT * settings.period_s, WAIT_S)
+        self._since_s = clock.now_s()
         self._reconnect_s = (
             max(PERIODS_TO_RECONNECT * settings.period_s, LEAST_RECONNECT_S)
             if reconnect_s is None
@@ -116,14 +115,14 @@ class LiveMeter:
 
     async def read(self) -> RegisterReading:
         """The totals of the newest sample; waits for a first one. Raises MeterSilent when none
-        comes, MeterError when a person must look."""
-        return await self._waited(self._book.latest)
+        comes (MeterNotYet while it need not), MeterError when a person must look."""
+        return await self._waited(self._book.latest, self._since_s)
 
     async def read_at(self, instant_s: int) -> RegisterReading:
         """The totals at an instant that has passed; waits for the sample after it. Raises
-        MeterSilent when none comes, MeterError when a person must look, or the instant lies before
-        everything that is known."""
-        return await self._waited(lambda: self._book.at(instant_s))
+        MeterSilent when none comes (MeterNotYet while it need not), MeterError when a person must
+        look, or the instant lies before everything that is known."""
+        return await self._waited(lambda: self._book.at(instant_s), max(instant_s, self._since_s))
 
     def keep(self, storage: MeterStorage) -> None:
         """Hand over what is not durable yet; see ``node.ports``. Once in a transaction."""
@@ -182,8 +181,11 @@ class LiveMeter:
         self._came.set()
         self._came = asyncio.Event()
 
-    async def _waited(self, look: Callable[[], RegisterReading | None]) -> RegisterReading:
-        """What a look finds now or after one of the samples that come in time."""
+    async def _waited(
+        self, look: Callable[[], RegisterReading | None], due_s: int
+    ) -> RegisterReading:
+        """What a look finds now or after one of the samples that come in time; it could not have
+        found anything before ``due_s``."""
         try:
             async with asyncio.timeout(self._wait_s):
                 while True:
@@ -195,7 +197,8 @@ class LiveMeter:
                         raise fault.with_traceback(None)
                     await self._came.wait()
         except TimeoutError:
-            raise MeterSilent(
+            is_excused = self._clock.now_s() - due_s < self._excuse_s
+            raise (MeterNotYet if is_excused else MeterSilent)(
                 f"no sample that settles it within {self._wait_s:g} s ({self.health.state})",
                 next_step="look at the meter's cable, or run daisee doctor",
             ) from None
