@@ -25,7 +25,9 @@ from node.errors import ConfigurationError, Refused
 from node.model import MAX_HOUSEHOLDS
 
 __all__ = [
+    "MAX_OF_INVITE",
     "MAX_REQUEST_BYTES",
+    "MAX_WAITING",
     "NUMBERS_AHEAD",
     "VALID_S",
     "JoinRequest",
@@ -46,6 +48,11 @@ VALID_S: Final = 14 * 86_400
 """How long the owner's signatures count."""
 
 MAX_WAITING: Final = 256
+
+MAX_OF_INVITE: Final = 4
+"""Requests of different owners that wait for one invite: a household that begins anew some times.
+Who has an invite can make owners without end."""
+
 MAX_REQUEST_BYTES: Final = 32_768
 
 _PARITY: Final = 1 << 255
@@ -130,12 +137,15 @@ def read_request(text: str, check: Check | None = None) -> JoinRequest:
     return _checked(envelope.content, envelope.document, envelope.signatures, check)
 
 
-def keep_request(folder: Path, text: str, check: Check | None = None) -> JoinRequest:
+def keep_request(
+    folder: Path, text: str, check: Check | None = None, *, of_invite: int = MAX_WAITING
+) -> JoinRequest:
     """Keep a request that came in, for the operator to approve by its words.
 
     Raises Refused when it is none, as ``check`` does, or when too many wait already (``full``). The
     same owner's next request takes the place of its last; the same one again changes nothing, and
-    neither does an older one (``older``).
+    neither does an older one (``older``). Of more than ``of_invite`` that answer one invite, the
+    one that came first goes.
     """
     request = read_request(text, check)
     path = folder / f"{request.owner.lower()}.txt"
@@ -149,14 +159,26 @@ def keep_request(folder: Path, text: str, check: Check | None = None) -> JoinReq
                 reason="older",
                 next_step="run 'daisee join' again, if the newer one is not this household's",
             )
-    elif len(_waiting(folder)) >= MAX_WAITING:
+    else:
+        _make_room(folder, request.invite, of_invite)
+    write_secret(path, text.strip() + "\n")
+    return request
+
+
+def _make_room(folder: Path, invite: str, of_invite: int) -> None:
+    """For one more that answers an invite. Raises Refused (``full``)."""
+    waiting = _waiting(folder)
+    same = [path for path in waiting if _invite_in(request_text(path)) == invite]
+    same.sort(key=lambda path: path.stat().st_mtime_ns)
+    past = same[: max(len(same) + 1 - of_invite, 0)]
+    if len(waiting) - len(past) >= MAX_WAITING:
         raise Refused(
             f"{MAX_WAITING} requests wait already",
             reason="full",
-            next_step="the operator approves some, or clears the folder of requests",
+            next_step="the operator clears the folder of requests, of those approved first",
         )
-    write_secret(path, text.strip() + "\n")
-    return request
+    for path in past:
+        path.unlink(missing_ok=True)
 
 
 def drop_past(folder: Path, now_s: int) -> int:
@@ -205,6 +227,14 @@ def _deadline_in(text: str) -> int:
         return int(open_envelope(KIND, text, 2).document["deadline_s"])
     except (Refused, KeyError, TypeError, ValueError):
         return 0
+
+
+def _invite_in(text: str) -> str:
+    """Which invite a request that was kept answers; empty if it is none."""
+    try:
+        return str(open_envelope(KIND, text, 2).document["invite"])
+    except (Refused, KeyError):
+        return ""
 
 
 def _waiting(folder: Path) -> Sequence[Path]:

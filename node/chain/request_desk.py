@@ -10,13 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from node.chain.invites import CLOCK_SLACK_S
-from node.chain.join_requests import VALID_S, JoinRequest, drop_past, keep_request
+from node.chain.join_requests import (
+    MAX_OF_INVITE,
+    MAX_WAITING,
+    VALID_S,
+    JoinRequest,
+    drop_past,
+    keep_request,
+)
 from node.chain.member_book import load_book
 from node.chain.relay_desk import Buckets
 from node.clock import Clock, wall_seconds
@@ -45,7 +53,7 @@ class RequestDesk:
     """Keeps the join requests of one community in a folder.
 
     With ``book``, the operator's list of members, only those that answer an invite of its operator
-    which is still good; without it, anybody's who signed one for this registry.
+    which is still good, and few for each; without it, anybody's who signed one for this registry.
     """
 
     def __init__(
@@ -89,12 +97,15 @@ class RequestDesk:
         self.kept += 1
 
     def _keep(self, text: str) -> None:
+        # Without the book an invite may be anybody's, and a bound for each of them bounds nothing.
+        of_invite = MAX_WAITING if self._book is None else MAX_OF_INVITE
+        keep = partial(keep_request, self._folder, text, self._check, of_invite=of_invite)
         try:
-            keep_request(self._folder, text, self._check)
+            keep()
         except Refused as refusal:
             if refusal.reason != "full" or not drop_past(self._folder, self._clock.now_s()):
                 raise
-            keep_request(self._folder, text, self._check)
+            keep()
 
     def _check(self, request: JoinRequest) -> None:
         """Raises Refused for a request of another community, time or operator."""

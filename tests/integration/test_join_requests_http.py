@@ -14,9 +14,9 @@ import pytest
 
 from node.chain import join_requests as requests_module
 from node.chain.invites import Invite
-from node.chain.join_requests import MAX_REQUEST_BYTES, VALID_S, make_request
+from node.chain.join_requests import MAX_OF_INVITE, MAX_REQUEST_BYTES, VALID_S, make_request
 from node.chain.keys import Key
-from node.chain.member_book import MemberBook, save_book
+from node.chain.member_book import MemberBook, load_book, save_book
 from node.chain.relay_desk import Desk
 from node.chain.relay_http import serve_relay
 from node.chain.request_desk import ADDRESS_BURST, RequestDesk, hand_over_request
@@ -183,6 +183,29 @@ def test_no_more_wait_than_can_be_looked_through_and_the_past_makes_room(
         assert sorted(box.kept) == sorted(f"{key.address.lower()}.txt" for key in owners[1:])
 
     at_a_relay(tmp_path, full, book=False)
+
+
+def test_one_invite_cannot_take_all_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder can make owners without end; only the newest of them wait."""
+    monkeypatch.setattr(requests_module, "MAX_WAITING", MAX_OF_INVITE + 2)
+
+    async def flooded(box: Box) -> None:
+        others, bella = Key(b"\x41" * 32), invited(7)[0]
+        save_book(box.book, load_book(box.book).with_invite(bella, "Bella"))
+        await hand_over_request(box.url, requested(others, invite=bella))
+        owners = [Key(bytes([number]) * 32) for number in range(1, 3 * MAX_OF_INVITE)]
+        for owner in owners:
+            box.seconds += 60.0
+            await hand_over_request(box.url, requested(owner))
+        newest = [others, *owners[-MAX_OF_INVITE:]]
+        assert sorted(box.kept) == sorted(f"{key.address.lower()}.txt" for key in newest)
+        box.seconds += 60.0
+        await hand_over_request(box.url, requested(OWNER, invite=bella))
+        assert len(box.kept) == MAX_OF_INVITE + 2
+
+    at_a_relay(tmp_path, flooded)
 
 
 def test_a_folder_that_cannot_be_written_is_no_refusal(tmp_path: Path) -> None:
