@@ -26,6 +26,7 @@ __all__ = [
     "FindingLog",
     "Treatment",
     "against_registers",
+    "as_text",
     "gap_findings",
 ]
 
@@ -114,7 +115,9 @@ class FindingLog:
         to_s: int | None = None,
         raw: str = "",
     ) -> None:
-        """Note a finding; ``rows`` of the file are refused by it."""
+        """Note a finding; ``rows`` of the file are refused by it. What came is kept and shown in
+        printable characters only, whatever it was."""
+        point_id, message = printable(point_id), as_text(message)
         self.refused += rows
         last_line = max(line, last_line)
         if self.found and from_s is None:
@@ -162,9 +165,17 @@ class FindingLog:
 
 def printable(raw: str) -> str:
     """The beginning of what came, with everything escaped that is no printable text."""
+    return as_text(raw[:MAX_RAW_CHARS])
+
+
+def as_text(came: str) -> str:
+    """What came, with everything escaped that is no printable text: controls, and the bytes that
+    were no UTF-8. Without that, neither a database nor a terminal takes it."""
+    if came.isprintable():
+        return came
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
-        for char in raw[:MAX_RAW_CHARS]
+        for char in came
     )
 
 

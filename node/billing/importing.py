@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 from zoneinfo import ZoneInfo
 
-from node.billing.conformity import Finding, FindingClass, FindingLog, Treatment
+from node.billing.conformity import Finding, FindingClass, FindingLog, Treatment, as_text
 from node.billing.drafting import draft
 from node.billing.formats.dataconnect import DATA_CONNECT
 from node.billing.formats.datadis import DATADIS
@@ -79,6 +79,7 @@ _READ_FAILS: Final = (
     zlib.error,
     EOFError,
     NotImplementedError,
+    UnicodeDecodeError,  # the name of a member that says it is UTF-8
 )
 
 
@@ -114,18 +115,19 @@ def read_files(path: Path, expected: Expectations) -> Iterator[FileReport]:
 
     Raises ConfigurationError if the file cannot be opened; what is wrong inside is in the reports.
     """
+    name = as_text(path.name)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            yield _refused(path.name, "", f"larger than {MAX_FILE_BYTES} bytes", "too_large")
+            yield _refused(name, "", f"larger than {MAX_FILE_BYTES} bytes", "too_large")
             return
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
             if stream.read(4) == _ZIP_MAGIC:
                 stream.seek(0)
-                yield from _members(path.name, digest, stream, expected)
+                yield from _members(name, digest, stream, expected)
                 return
-        yield _file(path.name, digest, partial(_opened, path), expected)
+        yield _file(name, digest, partial(_opened, path), expected)
     except OSError as error:
         raise ConfigurationError(
             f"cannot be read ({error.strerror})", file=path, next_step="check the name"
@@ -152,7 +154,7 @@ def _members(
         if not members:
             yield _refused(name, digest, "the archive is empty", "empty_file")
         for member in members:
-            inner = f"{name}:{member.filename}"
+            inner = f"{name}:{as_text(member.filename)}"
             fault = _member_fault(member)
             if fault:
                 yield _refused(inner, digest, fault, "archive_member")
@@ -275,7 +277,7 @@ def _broken(
 
 def _refused(name: str, digest: str, message: str, rule: str) -> FileReport:
     """The report of a file that was not even begun."""
-    finding = Finding(FindingClass.CORRUPT, Treatment.ASK, rule, message, name)
+    finding = Finding(FindingClass.CORRUPT, Treatment.ASK, rule, as_text(message), name)
     return FileReport(name, digest, "", None, 0, 0, 0, 0, [finding], [], [], [])
 
 

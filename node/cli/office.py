@@ -168,6 +168,7 @@ def read_document(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_DOCUMENT_BYTES + 1)
         document = json.loads(content[:MAX_DOCUMENT_BYTES])
+        json.dumps(document, ensure_ascii=False).encode()  # no half of a character: ValueError
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"this document cannot be read: {error}", file=path) from error
     if not isinstance(document, dict):

@@ -72,7 +72,11 @@ class JsonObject:
         while True:
             self._peek()
             line = self._line + self._buffer.count("\n", 0, self._at)
-            self._take(line, self._value())
+            value = self._value()
+            try:
+                self._take(line, value)
+            except Unreadable as error:
+                raise Unreadable(str(error), error.line or line) from error
             if self._peek() == "]":
                 self._at += 1
                 return
