@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from node.billing.amounts import NO_NUMBER, UNITS, AmountReader
 from node.billing.conformity import FindingClass, FindingLog, Treatment
+from node.billing.identifiers import cups_fault, ean_fault, prm_fault
 from node.billing.perimeter import Perimeter
 from node.billing.series import (
     MISSING,
@@ -40,6 +41,13 @@ __all__ = [
 
 MAX_ROWS: Final = 20_000_000
 """Rows of one file: 1,000 points for a year at 30 minutes, and some."""
+
+MAX_OTHERS: Final = 1_500_000
+"""Indexes and energies of one file: four registers of 1,000 points, daily for a year. Each is an
+object of its own, ten times a row of a curve, so there can be far fewer of them."""
+
+MAX_NAME_CHARS: Final = 200
+"""Of a calendar and a register together."""
 
 MAX_LANES: Final = 100_000
 
@@ -87,6 +95,13 @@ class Rows:
     watt_minutes: array[int] = field(default_factory=lambda: array("q"))
     lines: array[int] = field(default_factory=lambda: array("I"))
     quality: bytearray = field(default_factory=bytearray)
+
+    def in_order_of_the_file(self) -> None:
+        """Put rows back where they stood, for a format that handed some over later."""
+        order = sorted(range(len(self.lines)), key=self.lines.__getitem__)
+        for column in (self.starts, self.steps_s, self.watt_minutes, self.lines):
+            column[:] = array(column.typecode, [column[index] for index in order])
+        self.quality[:] = bytes(self.quality[index] for index in order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +263,14 @@ class Intake:
         point_id: str = "",
         raw: str = "",
     ) -> None:
-        """Rows that are not taken. Of what is useless the content is not kept."""
+        """Rows that are not taken. Of what is useless the content is not kept, and neither is that
+        of a row of which nobody can say whose it is: it may be a stranger's, and nothing would find
+        it when its owner is erased."""
         self.count(rows)
+        if refusal.klass is FindingClass.USELESS:
+            raw = ""
+        elif raw and not self._is_ours(point_id):
+            raw = f"{len(raw)} characters, not kept"
         self.log.add(
             refusal.klass,
             refusal.treatment,
@@ -259,8 +280,15 @@ class Intake:
             last_line=last_line,
             rows=rows,
             point_id=point_id,
-            raw="" if refusal.klass is FindingClass.USELESS else raw,
+            raw=raw,
         )
+
+    def _is_ours(self, point_id: str) -> bool:
+        """Whether a row's content can be kept under its point."""
+        if not _is_point(point_id):
+            return False
+        perimeter = self.expected.perimeter
+        return perimeter is None or point_id in perimeter
 
     def refuse_stamp(self, code: int, stamp: str, line: int, point_id: str, raw: str) -> None:
         """A row whose stamp is none (NO_STAMP), or a local time that does not exist (SKIPPED)."""
@@ -319,23 +347,28 @@ class Intake:
 
     def keep_register(self, line: int, value: RegisterValue, fault: str) -> None:
         """A row that is a cumulative index."""
-        refusal = self.refusal_of(value.point_id, value.direction, fault)
-        if refusal is not None:
-            self.refuse(refusal, line, point_id=value.point_id)
-            return
-        self.count(1)
-        self.others_taken += 1
-        self.registers.append(value)
+        if self._takes_other(line, value, fault):
+            self.registers.append(value)
 
     def keep_energy(self, line: int, energy: PeriodEnergy, fault: str) -> None:
         """A row that is the energy of a period."""
-        refusal = self.refusal_of(energy.point_id, energy.direction, fault)
+        if self._takes_other(line, energy, fault):
+            self.energies.append(energy)
+
+    def _takes_other(self, line: int, row: RegisterValue | PeriodEnergy, fault: str) -> bool:
+        """Whether a row that is no step of a curve is taken. Raises TooMuch."""
+        refusal = self.refusal_of(row.point_id, row.direction, fault)
+        name = f"{row.calendar} {row.register}"
+        if refusal is None and not (name.isprintable() and len(name) <= MAX_NAME_CHARS):
+            refusal = _NO_REGISTER
         if refusal is not None:
-            self.refuse(refusal, line, point_id=energy.point_id)
-            return
+            self.refuse(refusal, line, point_id=row.point_id)
+            return False
         self.count(1)
         self.others_taken += 1
-        self.energies.append(energy)
+        if self.others_taken > MAX_OTHERS:
+            raise TooMuch(f"more than {MAX_OTHERS} indexes and energies of periods")
+        return True
 
     def refusal_of(self, point_id: str, direction: Direction, fault: str) -> Refusal | None:
         """Why nothing of a point is taken: its identifier, or the perimeter."""
@@ -364,6 +397,19 @@ class Intake:
     def rounded(self) -> int:
         """How many amounts were finer than a watt-minute."""
         return sum(reader.rounded for reader in self._amounts.values())
+
+
+_NO_REGISTER: Final = Refusal(
+    FindingClass.NON_STANDARD,
+    Treatment.ASK,
+    "register",
+    "calendar and register have no names as operators give them",
+)
+
+
+def _is_point(text: str) -> bool:
+    """Whether a text has the form of a delivery point of any country."""
+    return not all(fault(text) for fault in (prm_fault, cups_fault, ean_fault))
 
 
 def _refusal_of(step_s: int, unit: str) -> Refusal | None:

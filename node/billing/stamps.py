@@ -47,7 +47,9 @@ class StampReader:
         if found is None:
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()
-            found = self._known[text] = self._read(text)
+            found = self._read(text)
+            if found != NO_STAMP:  # which has any length
+                self._known[text] = found
         return found
 
     def _read(self, text: str) -> int:

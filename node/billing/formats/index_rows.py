@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 from typing import Final
 
 from node.billing.conformity import FindingClass, Treatment
@@ -58,10 +59,10 @@ def keep_index(intake: Intake, line: int, row: IndexRow) -> None:
     intake.keep_register(
         line,
         RegisterValue(
-            row.prm,
+            intern(row.prm),  # each comes with hundreds of rows
             direction,
-            row.calendar,
-            row.register,
+            intern(row.calendar),
+            intern(row.register),
             abs(row.at_s),
             value * factor,
             StepQuality.DOUBTFUL if row.doubtful else StepQuality.METERED,

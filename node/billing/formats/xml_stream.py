@@ -15,6 +15,10 @@ __all__ = ["MAX_DEPTH", "XmlReader"]
 
 MAX_DEPTH: Final = 64
 MAX_TEXT_CHARS: Final = 65_536
+MAX_TAG_BYTES: Final = 2**20
+"""Of one tag, comment or instruction, which the parser holds whole, and begins anew with each piece
+that comes of it; the longest of any flow has some hundred bytes."""
+
 _CHUNK_BYTES: Final = 2**18
 
 
@@ -48,8 +52,12 @@ class XmlReader:
     def walk(self, stream: IO[bytes]) -> None:
         """Read to the end. Raises Unreadable (no XML, broken, a document type) or TooMuch."""
         try:
+            fed = 0
             while chunk := stream.read(_CHUNK_BYTES):
                 self._parser.Parse(chunk, False)  # noqa: FBT003  (expat takes it by position only)
+                fed += len(chunk)
+                if fed - self._parser.CurrentByteIndex > MAX_TAG_BYTES + _CHUNK_BYTES:
+                    raise TooMuch(f"an XML tag of more than {MAX_TAG_BYTES} bytes")
             self._parser.Parse(b"", True)  # noqa: FBT003
         except expat.ExpatError as error:
             raise Unreadable(
