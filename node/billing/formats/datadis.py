@@ -3,6 +3,9 @@
 On the days of the clock change the files of some distributors count the hours of the day (to 23 or
 25), others write what the clock showed (to 24, with an hour left out or told twice). Both are
 known; a day that could be either is refused from the change on.
+
+The portal's file calls its last column ``metodoObtencion``, others ``Metodo_obtencion``. Where it
+is missing nobody says whether a value was measured or estimated, so all are doubtful.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ _COLUMNS: Final = {
     "day": r"fecha",
     "hour": r"hora",
     "value": r"consumo_kwh|ae_kwh",
-    "method": r"metodo(_obtencion)?|obtencion|real/estimado",
+    "method": r"metodo([ _]?obtencion)?|obtencion|real[/_]estimado",
 }
 _MUST: Final = frozenset({"cups", "day", "hour", "value"})
 _DAY: Final = re.compile(r"(\d{4})[/-](\d\d)[/-](\d\d)|(\d\d)/(\d\d)/(\d{4})", re.ASCII)
@@ -98,7 +101,11 @@ def _read(stream: IO[bytes], intake: Intake, _: Head) -> None:
         intake.count(sum(map(len, changed.values())))
         raise
     for (cups, _day), hours in changed.items():
-        _changed_day(intake, _lane(intake, cups), hours)
+        _changed_day(intake, cups, hours)
+    for cups in {cups for cups, _day in changed}:
+        rows = intake.series.get((cups, Direction.WITHDRAWAL))
+        if rows is not None:
+            rows.in_order_of_the_file()  # those of the change waited for their whole day
 
 
 def _rows(
@@ -138,7 +145,7 @@ def _row(
     if label is None:
         intake.refuse(_HOUR_FAULT, number, point_id=of["cups"], raw=line)
         return
-    quality = _METHODS.get(folded(of.get("method", "r")), StepQuality.DOUBTFUL)
+    quality = _METHODS.get(folded(of.get("method", "")), StepQuality.DOUBTFUL)
     hour = _Hour(number, day, int(label[1]), of["value"], quality, line)
     if _hours_of(intake, day) != 24:
         waiting = changed.setdefault((of["cups"], day), [])
@@ -169,16 +176,16 @@ def _take(intake: Intake, lane: Lane, hour: _Hour, ordinal: int) -> None:
     lane.add_at(hour.line, end_s, hour.value, hour.quality, hour.raw)
 
 
-def _changed_day(intake: Intake, lane: Lane, hours: list[_Hour]) -> None:
+def _changed_day(intake: Intake, cups: str, hours: list[_Hour]) -> None:
     """A day of the clock change: the ordinals that its labels stand for."""
-    length = _hours_of(intake, hours[0].day)
+    lane, length = _lane(intake, cups), _hours_of(intake, hours[0].day)
     labels = [hour.label for hour in hours]
     by_count = max(labels) == length if length > 24 else max(labels) < 24 and 3 in labels
     by_clock = labels.count(3) == 2 if length > 24 else max(labels) == 24
     for hour, ordinal in _ordinals(hours, length, by_count=by_count, by_clock=by_clock):
         if ordinal is None:
             fault = _CHANGE_FAULT if 1 <= hour.label <= 25 else _HOUR_FAULT
-            intake.refuse(fault, hour.line, raw=hour.raw)
+            intake.refuse(fault, hour.line, point_id=cups, raw=hour.raw)
         else:
             _take(intake, lane, hour, ordinal)
 
