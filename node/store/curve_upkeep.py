@@ -18,12 +18,29 @@ from node.store.database import Database
 from node.store.opening import open_for_writing
 from node.store.sqlite import Row
 
-__all__ = ["CurveUpkeep"]
+__all__ = ["OLD_FINDING", "CurveUpkeep"]
 
 _DAY_S: Final = 86_400
 _TABLES: Final = ("curve_day", "register_value", "period_energy")
 _FORGET: Final = {table: f"DELETE FROM {table} WHERE point_id = ?" for table in _TABLES}  # noqa: S608 - names from above
-_FORGET_FINDINGS: Final = "DELETE FROM finding WHERE point_id = ?"
+_FORGET_FINDINGS: Final = """
+DELETE FROM finding
+WHERE point_id = ?1 OR instr(point_id, ?1) OR instr(message, ?1) OR instr(raw, ?1)
+"""
+"""Older versions kept rows without saying whose they are, and a point may stand in a broken one."""
+
+_OLD_IMPORTS: Final = """
+SELECT number FROM import WHERE coalesce(published_s, imported_s) <= ?1
+UNION SELECT version FROM (
+    SELECT version, day_s + 86400 AS until_s FROM curve_day
+    UNION ALL SELECT version, taken_at_s FROM register_value
+    UNION ALL SELECT version, to_s FROM period_energy)
+GROUP BY version HAVING max(until_s) <= ?1
+"""
+OLD_FINDING: Final = f"(to_s <= ?1 OR to_s IS NULL AND import IN ({_OLD_IMPORTS}))"
+"""Which findings ended by an instant. Many are of no step: these are as old as the last that their
+file told of, or as the file. So this has to be asked while the file's days are still there."""
+
 _OLD_DAYS: Final = """
 SELECT point_id, direction, day_s, version, watt_minutes, quality, source FROM curve_day AS d
 WHERE day_s + 86400 <= ? AND version = (
@@ -71,9 +88,9 @@ class CurveUpkeep(Database):
         leaves none. Findings of then go too, for they hold raw rows. How many days."""
         days = self._connection.all(_OLD_DAYS, (before_s,))
         with self._connection.transaction():
+            self._connection.execute(f"DELETE FROM finding WHERE {OLD_FINDING}", (before_s,))  # noqa: S608 - from above
             self._connection.execute_many(_ADD_ENERGY, (row for row in map(_energy, days) if row))
             self._connection.execute("DELETE FROM curve_day WHERE day_s + 86400 <= ?", (before_s,))
-            self._connection.execute("DELETE FROM finding WHERE to_s <= ?", (before_s,))
         self._empty_log()
         return len(days)
 
