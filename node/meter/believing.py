@@ -25,7 +25,7 @@ from node.meter.sample_log import Sample, SampleLog
 from node.meter.series import KeptState, MeterSeries, read_state, write_state
 from node.meter.settings import MeterSettings
 from node.meter.teleinfo import CLOCK_DEGRADED, NOT_PRODUCER, Vouched
-from node.meter.vouching import Vouching, export_limits, import_limits
+from node.meter.vouching import CLOCK_STANDS, Vouching, export_limits, import_limits
 from node.model import EvidenceClass, Quality, RegisterReading, SampleBatch
 from node.ports import MeterStorage
 
@@ -235,16 +235,24 @@ class MeterBook:
             rejected=self._counts["rejected"],
             held=0 if series is None else sum(register.held for register in series.registers),
             doubts=dict(self._vouching.doubts),
-            notes=() if frame is None else tuple(frame.notes),
+            notes=self._notes(),
             meter_id=None if series is None else series.meter_id,
             power_w=None if frame is None else frame.power_w,
             power_va=None if frame is None else frame.power_va,
             registers=None if series is None else series.reading(),
             tells_import=series is not None and series.imported.has_begun,
             tells_export=series is not None and series.exported.has_begun,
-            clock_ahead_s=self._clock_ahead_s,
+            clock_ahead_s=None if CLOCK_STANDS in self._notes() else self._clock_ahead_s,
             fault=own_fault.message if own_fault is not None else fault,
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        """The last frame's, and what the frames before it say of its clock."""
+        frame = self._frame
+        if frame is None:
+            return ()
+        stands = self._vouching.clock_stands(frame.meter_id)
+        return (*frame.notes, CLOCK_STANDS) if stands else tuple(frame.notes)
 
     def state_at(self, now_s: int, *, has_fault: bool = False) -> MeterState:
         """The one thing that a person should know first."""

@@ -32,6 +32,11 @@ MOST_STALE: Final = 5
 """Messages in a row that are older than the last one. If more of them come, then the meter's clock
 was set back and its registers fell: that is for the guard and the owner."""
 
+MOST_AT_ONE_TIME: Final = 5
+"""Messages that say other values at the time of the last one. If more of them come, then the
+meter's clock stands still, and is not asked until it moves again. Of such a meter the same message
+so many times over is a meter at rest, and no broker that repeats itself."""
+
 PERIODS_APART: Final = 4
 """Frames that lie farther apart than so many periods do not vouch for each other."""
 
@@ -65,6 +70,10 @@ class Doubt(StrEnum):
     REPEATED = "repeated"
     SAME_TIME_OTHER_VALUES = "same_time_other_values"
     STALE = "stale"
+
+
+CLOCK_STANDS: Final = "the meter's clock stands still: it is not believed"
+"""The note of a device whose messages all say the same time and other values."""
 
 
 @lru_cache(maxsize=64)
@@ -154,49 +163,66 @@ def _can_grow(before_wh: int | None, after_wh: int | None, most_wh: int) -> bool
 
 class MessageVoucher:
     """Gives a message out at once, unless it came before, or is older than one that was given out:
-    its time is, and a register of it is lower."""
+    its time is, and a register of it is lower. Of a clock that stands still, a lower register alone
+    says so."""
 
-    __slots__ = ("_last", "_stale", "doubts")
+    __slots__ = ("_at_one_time", "_last", "_repeated", "_stale", "doubts")
 
     def __init__(self, doubts: Counter[str]) -> None:
         self.doubts = doubts
         self._last: MeterFrame | None = None
         self._stale = 0
+        self._repeated = 0
+        self._at_one_time = 0
+
+    @property
+    def clock_stands(self) -> bool:
+        """Whether the device's clock is not believed."""
+        return self._at_one_time > MOST_AT_ONE_TIME
 
     def admit(self, frame: MeterFrame, seen_at_s: int) -> Vouched | None:
         """Take the next message; return it, if nothing speaks against it."""
         if frame.import_wh is None and frame.export_wh is None:
             return None
-        doubt = None if self._last is None else _doubt(self._last, frame)
+        doubt = None if self._last is None else self._doubt(self._last, frame)
         if doubt is Doubt.STALE and self._stale >= MOST_STALE:
             doubt = None
         if doubt is not None:
             self.doubts[doubt] += 1
             self._stale += doubt is Doubt.STALE
+            self._repeated += doubt is Doubt.REPEATED
             return None
+        if self._last is not None and self._last.taken_at_s != frame.taken_at_s:
+            self._at_one_time = 0
         self._last = frame
-        self._stale = 0
+        self._stale = self._repeated = 0
         return Vouched(frame, seen_at_s)
 
-
-def _doubt(last: MeterFrame, frame: MeterFrame) -> Doubt | None:
-    """What speaks against a message, given the last one. Without the meter's own time, nothing."""
-    if frame.taken_at_s is None or last.taken_at_s is None or frame.meter_id != last.meter_id:
-        return None
-    pairs = [
-        (before_wh, after_wh)
-        for before_wh, after_wh in (
-            (last.import_wh, frame.import_wh),
-            (last.export_wh, frame.export_wh),
-        )
-        if before_wh is not None and after_wh is not None
-    ]
-    if not pairs or frame.taken_at_s > last.taken_at_s:
-        return None
-    if frame.taken_at_s < last.taken_at_s:
-        return Doubt.STALE if any(after < before for before, after in pairs) else None
-    is_same = all(after == before for before, after in pairs)
-    return Doubt.REPEATED if is_same else Doubt.SAME_TIME_OTHER_VALUES
+    def _doubt(self, last: MeterFrame, frame: MeterFrame) -> Doubt | None:
+        """What speaks against a message, given the last one. Without the meter's own time,
+        nothing."""
+        if frame.taken_at_s is None or last.taken_at_s is None or frame.meter_id != last.meter_id:
+            return None
+        pairs = [
+            (before_wh, after_wh)
+            for before_wh, after_wh in (
+                (last.import_wh, frame.import_wh),
+                (last.export_wh, frame.export_wh),
+            )
+            if before_wh is not None and after_wh is not None
+        ]
+        if not pairs or frame.taken_at_s > last.taken_at_s:
+            return None
+        has_fallen = any(after < before for before, after in pairs)
+        if frame.taken_at_s < last.taken_at_s:
+            return Doubt.STALE if has_fallen else None
+        if all(after == before for before, after in pairs):
+            is_at_rest = self.clock_stands and self._repeated >= MOST_AT_ONE_TIME
+            return None if is_at_rest else Doubt.REPEATED
+        self._at_one_time += 1
+        if not self.clock_stands:
+            return Doubt.SAME_TIME_OTHER_VALUES
+        return Doubt.STALE if has_fallen else None
 
 
 class Vouching:
@@ -226,6 +252,11 @@ class Vouching:
     def doubts(self) -> Counter[str]:
         """How often nothing was given out, by reason."""
         return self._doubts + Counter({str(key): n for key, n in self._linky.doubts.items()})
+
+    def clock_stands(self, device: str | None) -> bool:
+        """Whether the clock of a device that sends messages stands still."""
+        voucher = self._devices.get(device or "")
+        return voucher is not None and voucher.clock_stands
 
     def admit(self, arrived: Arrived) -> Vouched | None:
         """Take what arrived; return a frame whose registers may be guarded."""

@@ -30,7 +30,7 @@ TASMOTA: Final = replace(MESSAGES, period_s=PERIOD_S)
 WATCHDOG_S: Final = 180
 """As the unit file has it."""
 
-SOON_S: Final = 2 * WAIT_S
+SOON_S: Final = 20
 
 
 @dataclass(slots=True)

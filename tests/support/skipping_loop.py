@@ -50,10 +50,10 @@ class LoopClock(ManualClock):
 
     def __init__(self, start_s: int) -> None:
         super().__init__(start_s)
-        self._loop = SkippingLoop()
+        self._loop: SkippingLoop | None = None
 
     def now_s(self) -> int:
-        return super().now_s() + int(self._loop.time())
+        return super().now_s() + int(0 if self._loop is None else self._loop.time())
 
     async def sleep_until(self, unix_s: int) -> None:
         left_s = unix_s - self.now_s()
@@ -62,5 +62,6 @@ class LoopClock(ManualClock):
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """``asyncio.run`` on the loop, once."""
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        self._loop = loop = SkippingLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
             return runner.run(work)

@@ -18,6 +18,7 @@ from node.meter.health import MeterState
 from node.meter.sample_log import unpack
 from node.meter.settings import MeterSettings
 from node.meter.teleinfo import CLOCK_DEGRADED, NOT_PRODUCER
+from node.meter.vouching import CLOCK_STANDS
 from node.model import EvidenceClass, Quality, RegisterReading
 from tests.support.meter_samples import MESSAGES, NOON_S, MemoryStorage, came, frame
 
@@ -298,6 +299,26 @@ def test_a_meter_that_doubts_its_clock_is_not_compared() -> None:
     health = book.health(NOON_S + 10, connected=True)
     assert health.clock_ahead_s is None
     assert CLOCK_DEGRADED in health.notes
+
+
+def test_a_meter_whose_clock_stands_still_is_counted_all_the_same() -> None:
+    """A day and a half of messages that all name one instant."""
+    book = MeterBook(MESSAGES)
+    for number in range(2_000):
+        said = frame(5_000 + number, 7, taken_at_s=NOON_S)
+        book.observe(came(NOON_S + 60 * number, said))
+    health = book.health(NOON_S + 60 * 2_000, connected=True)
+    assert health.registers is not None
+    assert (health.registers.import_wh, health.fault) == (6_999, None)
+    assert sum(health.doubts.values()) < 10
+    assert health.notes == (CLOCK_STANDS,)
+    assert health.clock_ahead_s is None
+    assert reading_at(book, 60 * 1_000) == replace(
+        health.registers, taken_at_s=NOON_S + 60 * 1_000, import_wh=6_000
+    )
+    book.observe(came(NOON_S + 120_010, frame(7_000, 7, taken_at_s=NOON_S + 120_009)))
+    health = book.health(NOON_S + 120_010, connected=True)
+    assert (health.notes, health.clock_ahead_s) == ((), -1)
 
 
 # Gaps and restarts

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.meter.codec import MeterFrame, Rejected
 from node.meter.p1 import NO_CHECKSUM, P1Codec
@@ -14,6 +17,7 @@ from node.meter.sml import NO_PIN
 from node.meter.teleinfo import TeleinfoCodec
 from node.meter.vouching import (
     MAX_DEVICES,
+    MOST_AT_ONE_TIME,
     MOST_STALE,
     WITHOUT_PIN_WH,
     Doubt,
@@ -168,6 +172,77 @@ def test_a_meter_whose_clock_was_set_back_goes_on() -> None:
 def test_a_meter_that_lost_clock_and_registers_is_left_to_the_guard() -> None:
     said = timed((5_000, 100), *((at, at) for at in range(MOST_STALE + 2)))
     assert admitted(Vouching(MESSAGES), *said) == [100, MOST_STALE, MOST_STALE + 1]
+
+
+STOPPED_S: Final = 50
+
+
+def stopped(*imports: int, at_s: int = STOPPED_S) -> list[tuple[int, MeterFrame]]:
+    """Messages of a meter whose clock always says the same."""
+    return timed(*((at_s, wh) for wh in imports))
+
+
+def test_a_meter_whose_clock_stands_still_goes_on_without_it() -> None:
+    vouching = Vouching(MESSAGES)
+    first = 100 + 1 + MOST_AT_ONE_TIME
+    assert admitted(vouching, *stopped(*range(100, 300))) == [100, *range(first, 300)]
+    assert vouching.doubts == {Doubt.SAME_TIME_OTHER_VALUES: MOST_AT_ONE_TIME}
+    assert vouching.clock_stands("m1")
+    assert not vouching.clock_stands("m2")
+
+
+def test_a_clock_that_stood_still_is_believed_again_once_it_moves() -> None:
+    vouching = Vouching(MESSAGES)
+    admitted(vouching, *stopped(*range(100, 110)))
+    assert admitted(vouching, *timed((60, 111), (60, 110), (60, 112), (70, 113))) == [111, 113]
+    assert not vouching.clock_stands("m1")
+
+
+def test_a_late_message_does_not_set_a_stopped_clock_going() -> None:
+    vouching = Vouching(MESSAGES)
+    admitted(vouching, *stopped(*range(100, 110)))
+    assert admitted(vouching, *timed((40, 99), (STOPPED_S, 110), (STOPPED_S, 111))) == [110, 111]
+
+
+def test_beside_a_stopped_clock_a_lower_register_is_the_older_one() -> None:
+    """And many of them are for the guard and the owner."""
+    vouching = Vouching(MESSAGES)
+    admitted(vouching, *stopped(*range(100, 110)))
+    assert admitted(vouching, *stopped(105, 110, 104)) == [110]
+    assert admitted(vouching, *stopped(*range(MOST_STALE + 1))) == [MOST_STALE - 1, MOST_STALE]
+
+
+def test_beside_a_stopped_clock_a_repetition_is_believed_of_a_meter_at_rest_alone() -> None:
+    vouching = Vouching(MESSAGES)
+    admitted(vouching, *stopped(*range(100, 110)))
+    assert admitted(vouching, *stopped(*[109] * MOST_AT_ONE_TIME)) == []
+    assert admitted(vouching, *stopped(109)) == [109]
+
+
+def test_a_message_that_is_repeated_for_ever_stops_no_clock() -> None:
+    assert admitted(Vouching(MESSAGES), *stopped(*[100] * 50), *timed((60, 101))) == [100, 101]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), min_size=1, max_size=60),
+    st.lists(st.integers(0, 59), max_size=MOST_AT_ONE_TIME),
+)
+def test_old_messages_between_new_ones_are_never_believed(
+    grown: list[tuple[int, int]], again: list[int]
+) -> None:
+    """Whatever the meter's clock does, standing still for long included: what a broker gives out
+    once more is no news, and the registers that come out never fall."""
+    said: list[MeterFrame] = []
+    clock_s, import_wh = 50, 100
+    for passed_s, wh in grown:
+        clock_s, import_wh = clock_s + passed_s, import_wh + wh
+        said.append(frame(import_wh, taken_at_s=clock_s))
+    vouching = Vouching(MESSAGES)
+    out = admitted(vouching, *enumerate(said))
+    assert out == sorted(out, key=lambda wh: wh or 0)
+    late = [said[index % len(said)] for index in again]
+    after = admitted(vouching, *((100 + at, one) for at, one in enumerate(late)))
+    assert all(wh is not None and wh >= (out[-1] or 0) for wh in after)
 
 
 def test_registers_that_come_in_messages_of_their_own_do_not_disturb_each_other() -> None:
