@@ -18,6 +18,7 @@ from typing import Any, Final
 from node.chain.invites import Invite
 from node.chain.join_requests import JoinRequest
 from node.chain.network.keeping import write_secret
+from node.config.adding import writing
 from node.errors import ConfigurationError, Refused
 from node.slots import iso_utc
 
@@ -117,12 +118,13 @@ def load_book(path: Path) -> MemberBook:
 def book_held(path: Path) -> Iterator[Path]:
     """Hold the book until the block ends: two approvals at a time would use one invite twice.
 
-    Raises ConfigurationError when another command holds it.
+    Raises ConfigurationError when another command holds it, or it cannot be written.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(
-        path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,9 +138,11 @@ def book_held(path: Path) -> Iterator[Path]:
 
 
 def save_book(path: Path, book: MemberBook) -> None:
-    """Write the book in place of what is there, whole or not at all."""
+    """Write the book in place of what is there, whole or not at all. Raises ConfigurationError."""
     document = {"schema": SCHEMA, "invited": [asdict(entry) for entry in book.invited]}
-    write_secret(path, json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    with writing(path):
+        write_secret(path, text)
 
 
 def _book(document: Any) -> MemberBook:  # noqa: ANN401 - JSON

@@ -20,7 +20,13 @@ from node.cli.output import example, json_option, say, say_document
 from node.cli.paths import places
 from node.clock import SystemClock
 from node.config import load_config
-from node.config.adding import Scalar, replace_file, with_settings
+from node.config.adding import (
+    Scalar,
+    replace_file,
+    require_writable,
+    with_settings,
+    writing,
+)
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.units import parse_duration_s
 
@@ -189,15 +195,11 @@ async def _join(
     yes: bool,
     as_json: bool,
 ) -> None:
-    from node.chain.community import save_community  # noqa: PLC0415 - these load web3
-    from node.chain.invites import community_words  # noqa: PLC0415
-    from node.chain.join_requests import make_request  # noqa: PLC0415
+    from node.chain.invites import community_words  # noqa: PLC0415 - these load web3
     from node.chain.joining import check_invited, community_rpc  # noqa: PLC0415
-    from node.chain.keyfiles import household_keys  # noqa: PLC0415
-    from node.chain.network.keeping import write_secret  # noqa: PLC0415
 
     community, clock = invite.community, SystemClock()
-    text, settings = home.settings()
+    _, settings = home.settings()
     _refuse_another(home, settings, community)
     keys = home.keys(settings)
     async with community_rpc(community, rpc_url) as rpc:
@@ -219,16 +221,7 @@ async def _join(
             say_document(_document(community, words, None, home, dry_run=True))
         return
     ask_once(effects, yes=yes)
-    owner, signer = await asyncio.to_thread(household_keys, keys, secrets.token_bytes)
-    url = rpc_url or settings.get("chain", {}).get("rpc") or community.rpc_urls[0]
-    changed = _with_chain(text, settings, community, url)
-    changed = _with_key(changed, settings, keys)
-    replace_file(home.config, changed)
-    save_community(home.community, community)
-    request, request_text = make_request(
-        invite, owner, signer.address, found.households, clock.now_s()
-    )
-    write_secret(home.request, request_text + "\n")
+    request, request_text = await asyncio.to_thread(_write, home, invite, rpc_url, found.households)
     relay = await _handed_over(community, request_text)
     if as_json:
         said = {"request": request_text, "handed_over_to": relay}
@@ -245,6 +238,34 @@ async def _join(
     click.echo(f"Read these four words out:  {request.words}", err=True)
     click.echo(f"Keep {keys.owner.keystore.parent} elsewhere too: it owns the money.", err=True)
     click.echo("Then look here: daisee join --wait 10m", err=True)
+
+
+def _write(
+    home: _Home, invite: Invite, rpc_url: str | None, households: int
+) -> tuple[JoinRequest, str]:
+    """Keys, settings, community and request, which is given; no key where the rest cannot be."""
+    from node.chain.community import save_community  # noqa: PLC0415 - these load web3
+    from node.chain.join_requests import make_request  # noqa: PLC0415
+    from node.chain.keyfiles import household_keys  # noqa: PLC0415
+    from node.chain.network.keeping import write_secret  # noqa: PLC0415
+
+    for place in (home.config, home.community, home.request):
+        require_writable(place)
+    community = invite.community
+    text, settings = home.settings()
+    keys = home.keys(settings)
+    owner, signer = household_keys(keys, secrets.token_bytes)
+    url = rpc_url or settings.get("chain", {}).get("rpc") or community.rpc_urls[0]
+    changed = _with_chain(text, settings, community, url)
+    replace_file(home.config, _with_key(changed, settings, keys))
+    with writing(home.community):
+        save_community(home.community, community)
+    request, request_text = make_request(
+        invite, owner, signer.address, households, SystemClock().now_s()
+    )
+    with writing(home.request):
+        write_secret(home.request, request_text + "\n")
+    return request, request_text
 
 
 async def _handed_over(community: Community, request: str) -> str:

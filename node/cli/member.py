@@ -12,7 +12,7 @@ import click
 
 from node.cli.chain_options import ask_once, yes_option
 from node.cli.member_change import reinstate, revoke, suspend
-from node.cli.member_invite import say_invite
+from node.cli.member_invite import check_places, drawn, say_invite
 from node.cli.member_options import (
     Desk,
     member_document,
@@ -77,13 +77,15 @@ def invite(
         raise click.BadParameter(f"at most {duration_text(LONGEST_S)}.", param_hint="--valid")
     if not name.strip() or not name.isprintable():
         raise click.BadParameter("say whom it is for.", param_hint="--name")
+    check_places(out, qr)
     desk = Desk.open(folder)
     made, text = make_invite(
         desk.community, desk.key(), secrets.token_bytes, SystemClock().now_s(), valid_s
     )
+    code = None if qr is None else drawn(text)
     with book_held(desk.book):
         save_book(desk.book, load_book(desk.book).with_invite(made, name.strip()))
-    say_invite(made, text, name.strip(), out=out, qr=qr, as_json=as_json)
+    say_invite(made, text, name.strip(), out=out, code=code, qr=qr, as_json=as_json)
 
 
 @member.command(

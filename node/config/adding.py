@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from node.config.lines import lines_of_keys
 from node.errors import ConfigurationError
 
-__all__ = ["Scalar", "replace_file", "with_settings"]
+__all__ = ["Scalar", "replace_file", "require_writable", "with_settings", "writing"]
 
 Scalar = str | int | bool
 
@@ -51,7 +52,7 @@ def replace_file(path: Path, text: str) -> None:
     Raises ConfigurationError when it cannot be written.
     """
     part = path.with_name(path.name + ".part")
-    try:
+    with writing(path, "run it as the user that owns the settings, or name others with --config"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -63,12 +64,31 @@ def replace_file(path: Path, text: str) -> None:
             if os.geteuid() == 0:
                 os.chown(part, was.st_uid, was.st_gid)
         part.replace(path)
+
+
+@contextmanager
+def writing(path: Path, next_step: str = "") -> Iterator[None]:
+    """While a file is written: a system that does not let it be is ConfigurationError."""
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(
             f"this cannot be written ({error.strerror})",
             file=path,
-            next_step="run it as the user that owns the settings, or name others with --config",
+            next_step=next_step or "choose a place that this user may write to",
         ) from error
+
+
+def require_writable(path: Path) -> None:
+    """Find out whether a file can be written before anything else is: nothing tells but trying.
+
+    Makes the folders that it needs, and leaves the file itself as it is. Raises ConfigurationError.
+    """
+    probe = path.with_name(path.name + ".part")
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
+        probe.unlink()
 
 
 def _toml(value: Scalar) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from node.chain.keys import Key
 from node.chain.member_book import MemberBook, load_book, save_book
 from node.clock import SystemClock
 from node.config import load_config
-from tests.support.invited import everything_in
+from tests.support.invited import draw, everything_in
 from tests.support.joined import (
     Street,
     write_operator,
@@ -188,6 +189,67 @@ def test_an_invite_as_a_picture_and_on_the_terminal(home: Home) -> None:
     assert "█" in drawn.stderr
     wrong = at.say("member", "invite", "--name", "A", "--qr", "anne.jpeg", *at.network)
     assert wrong.exit_code == 2
+
+
+# Places that cannot be written
+
+
+@pytest.mark.parametrize("place", ["/proc/request.txt", "a-file/request.txt"])
+def test_a_request_that_cannot_be_written_is_told_before_a_key_is_made(
+    home: Home, place: str
+) -> None:
+    (home.folder / "a-file").write_text("")
+    out = place if place.startswith("/") else str(home.folder / place)
+    message = refused(
+        home.at, "join", invited(home.at), *home.options, "--out", out, "--yes", code=3
+    )
+    assert "cannot be written" in message
+    assert not home.keys.made
+    assert home.config.read_text() == METER
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--qr", "anne.jpeg"), 2),
+        (("--qr", "a-file/anne.png"), 3),
+        (("--out", "a-file/anne.invite"), 3),
+        (("--out", "/proc/anne.invite"), 3),
+    ],
+)
+def test_an_invite_that_cannot_be_written_is_none(
+    home: Home, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.chdir(home.folder)
+    Path("a-file").write_text("")
+    before = load_book(home.at.folder / "members.json")
+    more = () if "--out" in options else ("--out", "anne.invite")
+    said = home.at.say("member", "invite", "--name", "Anne", *options, *more, *home.at.network)
+    assert said.exit_code == code, said.output
+    assert said.stdout == ""
+    assert load_book(home.at.folder / "members.json") == before
+    assert sorted(everything_in(home.folder)) == ["a-file", "config.toml"]
+
+
+def test_an_invite_that_no_qr_code_can_hold_is_none(lilas: Street, tmp_path: Path) -> None:
+    letters = [base64.urlsafe_b64encode(draw(number)(135)).decode() for number in range(16)]
+    urls = tuple(f"https://x.example/{text}" for text in letters)
+    write_operator(tmp_path, replace(lilas.community, rpc_urls=urls))
+    said = refused(
+        *(lilas, "member", "invite", "--name", "Anne", "--network", str(tmp_path)),
+        *("--qr", str(tmp_path / "anne.png")),
+        code=3,
+    )
+    assert "too long for a QR code" in said
+    assert not load_book(tmp_path / "members.json").invited
+    assert not (tmp_path / "anne.png").exists()
+
+
+def test_a_list_of_members_that_cannot_be_held_is_told(lilas: Street, tmp_path: Path) -> None:
+    write_operator(tmp_path, lilas.community)
+    (tmp_path / "members.json.lock").mkdir()
+    said = refused(lilas, "member", "invite", "--name", "Anne", "--network", str(tmp_path), code=3)
+    assert "cannot be written" in said
 
 
 # Refusals
