@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-from node.chain.network.layout import Plan, Written, init_network, planned_paths
+from node.chain.network.layout import LOOPBACK, Plan, init_network, planned_files
+from node.chain.network.node_keys import Written
 from node.chain.network.record import FILE, Network, load_network
 from node.cli.chain_care import backup, recover, restore
 from node.cli.chain_options import FOLDER
@@ -73,7 +74,8 @@ def init(
     """Write a chain's first block, keys, peers, systemd units and a compose file.
 
     Running it again completes what is missing and changes nothing that is there; with --rewrite
-    everything but keys follows a network.toml that was changed. Each validator's folder is for the
+    everything but keys and the first block follows a network.toml that was changed. Keys that are
+    not here any more are not made again: they are "elsewhere". Each validator's folder is for the
     machine that runs it, and for nobody else.
     """
     known = load_network(out) if (out / FILE).exists() else None
@@ -88,11 +90,7 @@ def init(
         light_keys=light_keys,
     )
     if dry_run:
-        written = [
-            Written(path, "there" if (out / path).exists() else "missing", secret=secret)
-            for path, secret in planned_paths(plan).items()
-        ]
-        network = None
+        written, network = planned_files(out, plan), None
     else:
         network, written = init_network(out, plan, secrets.token_bytes, rewrite=rewrite)
     if as_json:
@@ -134,6 +132,10 @@ def _say_next(out: Path, network: Network) -> None:
     )
     if total not in (1, 4, 7):
         say("4 or 7 validators are what a community needs; see docs/operators.md")
+    hosts = [peer.host for peer in network.validators]
+    for host in sorted(set(hosts) - {LOOPBACK}):
+        if hosts.count(host) > 1:
+            say(f"{hosts.count(host)} validators stand on {host}: if it fails, they all do")
     say(f"Keep {out} as you keep keys: 'daisee chain backup {out} FILE'")
     say(f"A trial on this machine: daisee chain up --local {out}")
     say("On real machines: docs/operators.md tells which folder goes where")

@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
-from node.chain.network.layout import Written
 from node.chain.network.newcomers import PEER_FILE, introduce_validator, make_validator
+from node.chain.network.node_keys import Written
 from node.chain.network.record import Peer
 from node.cli.chain_options import folder_argument
 from node.cli.output import Column, example, json_option, say, say_document, say_table

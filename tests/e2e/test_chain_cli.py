@@ -93,6 +93,13 @@ def test_a_dry_run_writes_nothing_and_names_what_init_writes(tmp_path: Path) -> 
     )
 
 
+def test_two_validators_on_one_machine_are_said_to_fail_together(tmp_path: Path) -> None:
+    hosts = [word for last in (1, 2, 3, 3) for word in ("--host", f"10.77.0.{last}")]
+    said = daisee(*INIT, *hosts, "--out", str(tmp_path / "street")).stdout
+    assert "2 validators stand on 10.77.0.3" in said
+    assert "10.77.0.1:" not in said
+
+
 def test_no_secret_is_ever_printed(tmp_path: Path) -> None:
     folder = tmp_path / "street"
     first = daisee(*INIT, "--out", str(folder))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from node.chain.network.layout import (
     derived_files,
     init_network,
     operator_files,
+    planned_files,
     planned_paths,
 )
 from node.chain.network.reach import Reach, reach_of, write_endpoints
@@ -161,6 +163,125 @@ def test_a_power_cut_while_keys_are_made_is_made_good(tmp_path: Path, cut_after:
     assert load_network(tmp_path) == network
 
 
+@pytest.mark.parametrize("cut_after", range(0, 26, 3))
+def test_a_power_cut_between_any_two_files_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_after: int
+) -> None:
+    left, replaced = cut_after, Path.replace
+
+    def failing(part: Path, target: Path) -> Path:
+        nonlocal left
+        if left == 0:
+            raise OSError("the power fails")
+        left -= 1
+        return replaced(part, target)
+
+    source = drawn()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", failing)
+        with pytest.raises(OSError, match="power"):
+            init_network(tmp_path, PLAN, source)
+    before = {name: text for name, text in contents(tmp_path).items() if ".part" not in name}
+    # Who founded it is known when network.toml is there, and all of its keys are there by then.
+    if "network.toml" in before:
+        known = load_network(tmp_path)
+        again = init_network(tmp_path, PLAN, lambda _: pytest.fail("a secret was drawn again"))
+        assert again[0] == known
+    else:
+        init_network(tmp_path, PLAN, source)
+    after = contents(tmp_path)
+    assert before == {name: after[name] for name in before}
+    _, written = init_network(tmp_path, PLAN, lambda _: pytest.fail("a secret was drawn again"))
+    assert {file.state for file in written} == {"there"}
+
+
+def test_keys_that_went_to_their_machines_are_not_made_again(tmp_path: Path) -> None:
+    init_network(tmp_path, PLAN, drawn())
+    gone = ["operator", "validators/03", "rpc/01/nodekey"]
+    for place in gone[:2]:
+        shutil.rmtree(tmp_path / place)
+    (tmp_path / gone[2]).unlink()
+    # Their machine's new address is told to everybody, as the handbook says.
+    file = tmp_path / "network.toml"
+    file.write_text(file.read_text().replace("10.77.0.3", "10.77.0.33"))
+    before = {name for name in contents(tmp_path) if not name.startswith("validators/03")}
+    _, written = init_network(
+        tmp_path, PLAN, lambda _: pytest.fail("a secret was drawn"), rewrite=True
+    )
+    elsewhere = {str(file.path) for file in written if file.state == "elsewhere"}
+    assert elsewhere == {
+        *("operator/keystore.json", "operator/password", "rpc/01/nodekey"),
+        *(f"validators/03/{name}" for name in ("nodekey", "keystore/key.json", "password")),
+    }
+    assert set(contents(tmp_path)) == before | {"validators/03/config.toml"}
+    assert [state.state for state in planned_files(tmp_path, PLAN) if state.secret].count(
+        "elsewhere"
+    ) == len(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("engine", "place", "complaint"),
+    [
+        ("geth", "operator", "another operator"),
+        ("geth", "validators/03/keystore", "another validator-03"),
+        ("geth", "validators/03/nodekey", "another validator-03"),
+        ("besu", "validators/03/nodekey", "another validator-03"),
+        ("geth", "rpc/01/nodekey", "another rpc-01"),
+    ],
+)
+def test_other_keys_than_those_of_the_founding_are_told(
+    tmp_path: Path, engine: str, place: str, complaint: str
+) -> None:
+    plan, source = replace(PLAN, engine=engine), drawn()
+    init_network(tmp_path / "street", plan, source)
+    init_network(tmp_path / "other", plan, source)
+    there, other = tmp_path / "street" / place, tmp_path / "other" / place
+    if there.is_dir():
+        shutil.rmtree(there)
+        shutil.copytree(other, there)
+    else:
+        shutil.copy(other, there)
+    before = contents(tmp_path / "street")
+    with pytest.raises(ConfigurationError, match=complaint):
+        init_network(tmp_path / "street", plan, drawn(), rewrite=True)
+    assert contents(tmp_path / "street") == before
+
+
+@pytest.mark.parametrize("engine", ["geth", "besu"])
+def test_the_first_block_is_never_written_anew(tmp_path: Path, engine: str) -> None:
+    plan = replace(PLAN, engine=engine)
+    init_network(tmp_path, plan, drawn())
+    genesis, file = tmp_path / "genesis.json", tmp_path / "network.toml"
+    genesis.write_text(json.dumps(json.loads(genesis.read_text())))  # another hand wrote the same
+    first_block = genesis.read_bytes()
+    _, written = init_network(tmp_path, plan, drawn(), rewrite=True)
+    assert [file.state for file in written if file.path.name == "genesis.json"] == ["kept"]
+    # Nor for a founder that somebody took out by hand.
+    network = load_network(tmp_path)
+    left = tuple(peer for peer in network.peers if peer.name != "validator-04")
+    file.write_text(network_text(replace(network, peers=left)))
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match="made for other founders") as caught:
+        init_network(tmp_path, replace(plan, validators=3, hosts=HOSTS[:3]), drawn(), rewrite=True)
+    assert "daisee chain validator forget" in caught.value.next_step
+    assert contents(tmp_path) == before
+    assert genesis.read_bytes() == first_block
+    file.write_text(network_text(network))
+    for nonsense in ("[]", "{", '{"extraData": 1}', '{"extraData": "0x"}'):
+        genesis.write_text(nonsense)
+        with pytest.raises(ConfigurationError, match="no first block"):
+            init_network(tmp_path, plan, drawn(), rewrite=True)
+
+
+def test_a_first_block_whose_network_is_not_known_is_not_founded_again(tmp_path: Path) -> None:
+    init_network(tmp_path, PLAN, drawn())
+    (tmp_path / "network.toml").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match="founded already"):
+        init_network(tmp_path, PLAN, lambda _: pytest.fail("a secret was drawn"))
+    assert contents(tmp_path) == before
+
+
 def test_a_folder_of_another_network_is_left_alone(tmp_path: Path) -> None:
     init_network(tmp_path, PLAN, drawn())
     before = contents(tmp_path)
@@ -190,6 +311,16 @@ def test_a_keystore_without_its_password_is_told_not_replaced(tmp_path: Path) ->
         ({"validators": 22, "hosts": ()}, "22 validators"),
         ({"rpc_nodes": 0}, "0 nodes for members"),
         ({"engine": "parity"}, "geth or besu"),
+        ({"name": 'Rue "x"'}, "cannot be used"),
+        ({"name": "Rue \\"}, "cannot be used"),
+        ({"name": "Rue\nUser=root"}, "cannot be used"),
+        ({"name": "Rue\u2028"}, "cannot be used"),
+        ({"name": "x" * 90}, "1 to 80"),
+        ({"chain_id": -1}, "chain_id"),
+        ({"period_s": 0}, "period_s"),
+        ({"hosts": ("224.0.0.1", *HOSTS[1:])}, "is no address"),
+        ({"hosts": ("fe80::1%eth0", *HOSTS[1:])}, "is no address"),
+        ({"validators": 8, "hosts": ()}, "Clique may have 7"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused(change: dict[str, Any], complaint: str) -> None:
@@ -211,6 +342,12 @@ def test_the_network_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         ('kind = "validator"', 'kind = "miner"'),
         ('host = "10.77.0.1"', 'host = "10.77.0.1; rm"'),
         ("p2p_port = 30303", "p2p_port = 70000"),
+        ("p2p_port = 30303", "p2p_port = 0"),
+        ("rpc_port = 8545", "rpc_port = 0"),
+        ('host = "10.77.0.1"', 'host = "house.example"'),
+        ('host = "10.77.0.1"', 'host = "10.77.0.2"'),
+        ("number = 2", "number = 1"),
+        ('kind = "rpc"', 'kind = "rpc"\nremoved = 1'),
     ],
 )
 def test_a_network_file_that_makes_no_sense_is_refused(tmp_path: Path, old: str, new: str) -> None:
@@ -302,6 +439,38 @@ def test_on_machines_of_their_own_all_use_the_same_ports_and_on_one_machine_none
     ports = [peer.p2p_port for peer in alone.peers]
     ports += [peer.rpc_port for peer in alone.peers if peer.rpc_port]
     assert len(set(ports)) == len(ports)
+
+
+@pytest.mark.parametrize("engine", ["geth", "besu"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hosts": ("10.77.0.1",) * 4},
+        {"hosts": HOSTS, "rpc_nodes": 6},
+        {"hosts": HOSTS[:1], "validators": 1},
+        {"hosts": ("::1",), "validators": 1},
+        {"hosts": ()},
+    ],
+)
+def test_no_two_servers_of_one_machine_share_a_port_however_many_it_has(
+    tmp_path: Path, engine: str, change: dict[str, Any]
+) -> None:
+    plan = replace(PLAN, engine=engine, **change)
+    network, _ = init_network(tmp_path, plan, drawn())
+    places = [
+        (peer.host, port)
+        for peer in network.peers
+        for port in (peer.p2p_port, peer.rpc_port)
+        if port
+    ]
+    assert len(set(places)) == len(places)
+    # What was written is a network for the next command too.
+    assert init_network(tmp_path, plan, drawn())[0] == network
+
+
+def test_a_units_description_says_the_name_as_it_is(tmp_path: Path) -> None:
+    network, _ = init_network(tmp_path, replace(PLAN, name="Rue 100%n"), drawn())
+    assert "of Rue 100%%n\n" in unit_text(network, network.peers[0])
 
 
 def test_the_compose_file_starts_each_node_with_the_same_options(tmp_path: Path) -> None:

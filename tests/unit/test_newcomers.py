@@ -142,6 +142,48 @@ def test_another_machine_by_a_known_number_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(there / peer.folder)
     with pytest.raises(ConfigurationError, match="another validator-05"):
         make_validator(there, 5, HOST, drawn(70_000), light=True)
+    assert not (there / peer.folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (f'host = "{HOST}"', 'host = "house.example"', "no validator"),
+        (f'host = "{HOST}"', f'host = "{HOSTS[1]}"', "share port 30303"),
+        ("p2p_port = 30303", "p2p_port = 0", "no validator"),
+    ],
+)
+def test_a_machine_that_nobody_could_dial_is_not_told_to_everybody(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    street = founded(tmp_path / "street")
+    there = machine(street, tmp_path / "there")
+    peer, _ = made(there)
+    described = there / peer.folder / PEER_FILE
+    assert old in described.read_text()
+    described.write_text(described.read_text().replace(old, new))
+    before = {path: path.read_bytes() for path in street.rglob("*.toml")}
+    with pytest.raises(ConfigurationError, match=complaint):
+        introduce_validator(street, described)
+    assert {path: path.read_bytes() for path in street.rglob("*.toml")} == before
+
+
+def test_a_machine_that_moves_to_one_with_nodes_gets_ports_of_its_own(tmp_path: Path) -> None:
+    _, there, peer = introduced(tmp_path)
+    moved, _ = made(there, host=HOSTS[0])
+    assert (moved.address, moved.host) == (peer.address, HOSTS[0])
+    ports = [other.p2p_port for other in load_network(there).peers if other.host == HOSTS[0]]
+    assert len(ports) == len(set(ports)) == 3
+
+
+def test_a_power_cut_before_others_know_it_is_made_good(tmp_path: Path) -> None:
+    there = machine(founded(tmp_path / "street"), tmp_path / "there")
+    known = (there / "network.toml").read_text()
+    peer, _ = made(there)
+    (there / "network.toml").write_text(known)  # as before its own keys were in it
+    (there / peer.folder / PEER_FILE).unlink()
+    again, _ = make_validator(there, 5, HOST, lambda _: pytest.fail("drawn again"), light=True)
+    assert again == peer
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ __all__ = [
     "GAS_LIMIT",
     "clique_extra_data",
     "clique_validators",
+    "founders_of",
     "genesis_document",
     "qbft_extra_data",
     "qbft_validators",
@@ -105,6 +106,14 @@ def genesis_document(network: Network) -> dict[str, Any]:
         }
         document |= {"extraData": qbft_extra_data(addresses), "mixHash": _QBFT_MIX_HASH}
     return {"config": config} | document
+
+
+def founders_of(document: Mapping[str, Any], engine: str) -> tuple[int, set[str]]:
+    """The chain's number and the founders that a genesis file names. Raises ValueError, KeyError,
+    TypeError or IndexError for what is none."""
+    extra_data = document["extraData"]
+    names = clique_validators(extra_data) if engine == "geth" else qbft_validators(extra_data)
+    return document["config"]["chainId"], set(names)
 
 
 def clique_extra_data(addresses: Sequence[str]) -> str:

@@ -26,6 +26,9 @@ __all__ = [
     "enode_id_of",
     "make_account",
     "make_node_key",
+    "read_node_key",
+    "settle",
+    "write_open",
     "write_secret",
 ]
 
@@ -60,16 +63,20 @@ class KeyFiles:
                 next_step="put it back from the backup",
             ) from error
 
+    def require_password(self) -> None:
+        """Raise ConfigurationError when the keystore is there and nothing that opens it."""
+        if self.keystore.exists() and not self.password.exists():
+            raise ConfigurationError(
+                "the keystore is there and its password is not",
+                file=self.password,
+                next_step="put the password back from the backup: a new one opens nothing",
+            )
+
 
 def make_account(files: KeyFiles, draw: Draw, *, light: bool) -> str:
     """An account with a password of its own; the one that exists if there is one. Its address."""
+    files.require_password()
     if files.keystore.exists():
-        if not files.password.exists():
-            raise ConfigurationError(
-                "the keystore is there and its password is not",
-                file=files.password,
-                next_step="put the password back from the backup: a new one opens nothing",
-            )
         return files.address()
     if not files.password.exists():
         write_secret(files.password, draw(KEY_BYTES).hex() + "\n")
@@ -84,13 +91,21 @@ def make_account(files: KeyFiles, draw: Draw, *, light: bool) -> str:
 def make_node_key(path: Path, draw: Draw) -> bytes:
     """The key by which a node's peers know it; the one that exists if there is one."""
     if path.exists():
-        try:
-            return bytes.fromhex(path.read_text().strip().removeprefix("0x"))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"this is no node key: {error}", file=path) from error
+        return read_node_key(path)
     secret = _secret(draw)
     write_secret(path, secret.hex() + "\n")
     return secret
+
+
+def read_node_key(path: Path) -> bytes:
+    """The key of a file. Raises ConfigurationError when that holds none."""
+    try:
+        key = bytes.fromhex(path.read_text().strip().removeprefix("0x"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"this is no node key: {error}", file=path) from error
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"this is no node key: it has {len(key)} bytes", file=path)
+    return key
 
 
 def enode_id_of(node_key: bytes) -> str:
@@ -109,6 +124,24 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def write_open(path: Path, text: str) -> None:
+    """Write a file that everybody may read, whole or not at all."""
+    write_secret(path, text)
+    path.chmod(0o644)
+
+
+def settle(folder: Path) -> None:
+    """Have the disk know every name below a folder: that a file's content is on it says nothing of
+    its name. What nodes write themselves is theirs."""
+    for place, below, _ in os.walk(folder):
+        below[:] = [name for name in below if name not in ("data", "run")]
+        known = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(known)
+        finally:
+            os.close(known)
 
 
 def _secret(draw: Draw) -> bytes:

@@ -9,28 +9,29 @@
     systemd/       daisee-validator-01.service ...
 
 Files that are there are never overwritten: keys because they cannot be made again, the others
-because a person may have changed them.
+because a person may have changed them. The first block is not even when asked to: every machine
+compares its hash, so another one is another chain.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.chain.keys import Key
 from node.chain.network import besu, geth
-from node.chain.network.genesis import genesis_document
-from node.chain.network.keeping import (
-    Draw,
-    KeyFiles,
-    enode_id_of,
-    make_account,
-    make_node_key,
-    write_secret,
+from node.chain.network.checks import check_network, machine_address
+from node.chain.network.genesis import founders_of, genesis_document
+from node.chain.network.keeping import Draw, make_account, settle, write_open
+from node.chain.network.node_keys import (
+    Written,
+    make_keys,
+    operator_files,
+    operator_key_here,
+    peer_keys_here,
+    secret_files,
 )
 from node.chain.network.record import FILE, Network, Peer, load_network, network_text
 from node.chain.network.units import compose_text, unit_name, unit_text, unstick_texts
@@ -42,18 +43,20 @@ __all__ = [
     "Written",
     "derived_files",
     "init_network",
-    "make_keys",
     "operator_files",
+    "planned_files",
     "planned_paths",
+    "refuse_another_first_block",
     "refuse_names",
     "write_derived",
-    "write_open",
 ]
 
 COMMUNITY_FILE: Final = "community.toml"
 FIRST_P2P_PORT: Final = 30_303
 FIRST_RPC_PORT: Final = 8_545
+RPC_OF_VALIDATORS: Final = FIRST_RPC_PORT + 100
 LOOPBACK: Final = "127.0.0.1"
+GENESIS: Final = Path("genesis.json")
 MAX_VALIDATORS: Final = 21
 
 
@@ -85,44 +88,41 @@ class Plan:
             )
         for host in self.hosts:
             refuse_names(host)
+        try:
+            check_network(_sketch(self))
+        except ValueError as error:
+            raise ConfigurationError(f"this is no network: {error}") from error
 
     def host_of(self, index: int) -> str:
         """The machine of a node: nodes for members stand beside the validators, from the first."""
         return self.hosts[index % len(self.hosts)] if self.hosts else LOOPBACK
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One file of the layout, below its folder: ``made``, ``there`` (as it should be), ``kept``
-    (somebody changed it) or ``rewritten``."""
-
-    path: Path
-    state: str
-    secret: bool = False
-
-
 def init_network(
     folder: Path, plan: Plan, draw: Draw, *, rewrite: bool = False
 ) -> tuple[Network, list[Written]]:
-    """Write what is missing. Running it again, or after a power cut, completes what is there.
+    """Write what is missing. Running it again, or after a power cut, completes what is there; but
+    where ``network.toml`` is, the network is founded, and no key is made any more.
 
     With ``rewrite``, what follows from ``network.toml`` is written anew: somebody changed that.
-    Raises ConfigurationError when the folder holds another network than the one planned.
+    Raises ConfigurationError when the folder holds another network than the one planned, or other
+    keys, or another first block, than ``network.toml`` says.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    secret_paths = [path for path, secret in planned_paths(plan).items() if secret]
-    before = {path for path in secret_paths if (folder / path).exists()}
     known = (folder / FILE).exists()
     if known:
         network = load_network(folder)
         _refuse_another(folder, network, plan)
-        _keys_of(folder, plan, draw)
+        refuse_another_first_block(folder, network)
+        written = operator_key_here(folder, network)
+        for peer in network.peers:
+            written += peer_keys_here(folder, network, peer)
     else:
-        network = _keys_of(folder, plan, draw)
+        _refuse_unknown_first_block(folder)
+        network, written = _with_keys(folder, plan, draw)
+        settle(folder)
         write_open(folder / FILE, network_text(network))
-    written = [
-        Written(path, "there" if path in before else "made", secret=True) for path in secret_paths
-    ]
+        settle(folder)
     written.append(Written(Path(FILE), "there" if known else "made"))
     return network, written + write_derived(folder, network, rewrite=rewrite)
 
@@ -131,7 +131,7 @@ def write_derived(
     folder: Path, network: Network, *, rewrite: bool, only: Sequence[Path] = ()
 ) -> list[Written]:
     """Write what follows from a network, or only what is at or below some paths of it. What was
-    changed is kept, unless it is to be written anew."""
+    changed is kept, unless it is to be written anew, and the first block even then."""
     written = []
     for path, text in derived_files(network).items():
         if only and not any(path.is_relative_to(place) for place in only):
@@ -142,34 +142,43 @@ def write_derived(
             written.append(Written(path, "made"))
             continue
         same = target.read_text(errors="replace") == text
-        if rewrite and not same:
+        anew = rewrite and path != GENESIS
+        if anew and not same:
             write_open(target, text)
-        written.append(Written(path, "there" if same else "rewritten" if rewrite else "kept"))
+        written.append(Written(path, "there" if same else "rewritten" if anew else "kept"))
     return written
 
 
-def operator_files(folder: Path) -> KeyFiles:
-    """The operator's account."""
-    return KeyFiles(folder / "operator" / "keystore.json", folder / "operator" / "password")
-
-
 def planned_paths(plan: Plan) -> dict[Path, bool]:
-    """Every file that there will be, and whether it is secret: what ``--dry-run`` shows."""
+    """Every file that there will be, and whether it is secret."""
+    return _paths_of(_sketch(plan))
+
+
+def planned_files(folder: Path, plan: Plan) -> list[Written]:
+    """What ``init_network`` would find: what ``--dry-run`` shows. Raises as that does when the
+    folder holds another network."""
+    known = load_network(folder) if (folder / FILE).exists() else None
+    if known:
+        _refuse_another(folder, known, plan)
+    absent = {True: "elsewhere" if known else "missing", False: "missing"}
+    return [
+        Written(path, "there" if (folder / path).exists() else absent[secret], secret=secret)
+        for path, secret in _paths_of(known or _sketch(plan)).items()
+    ]
+
+
+def _paths_of(network: Network) -> dict[Path, bool]:
     paths = {Path("operator/keystore.json"): True, Path("operator/password"): True}
-    sketch = _sketch(plan)
-    for peer in sketch.peers:
-        paths[peer.folder / "nodekey"] = True
-        if _has_account(peer, plan.engine):
-            paths[peer.folder / "keystore" / "key.json"] = True
-            paths[peer.folder / "password"] = True
+    for peer in network.peers:
+        paths |= dict.fromkeys(secret_files(peer, network.engine), True)
     paths[Path(FILE)] = False
-    return paths | dict.fromkeys(derived_files(sketch), False)
+    return paths | dict.fromkeys(derived_files(network), False)
 
 
 def derived_files(network: Network) -> dict[Path, str]:
     """Every file that follows from the network alone, below its folder."""
     files = {
-        Path("genesis.json"): json.dumps(genesis_document(network), indent=2) + "\n",
+        GENESIS: json.dumps(genesis_document(network), indent=2) + "\n",
         Path("compose.yaml"): compose_text(network),
     }
     for peer in network.peers:
@@ -190,68 +199,85 @@ def peer_files(network: Network, peer: Peer) -> Mapping[str, str]:
     }
 
 
-def make_keys(
-    folder: Path, sketched: Peer, engine: str, draw: Draw, *, light: bool
-) -> tuple[Peer, list[Written]]:
-    """Make what keys of a node are missing; the node with its public names, and its secret files.
-    Raises ConfigurationError for keys that are there and cannot be used."""
-    below = [sketched.folder / "nodekey"]
-    if _has_account(sketched, engine):
-        below += [sketched.folder / "keystore" / "key.json", sketched.folder / "password"]
-    before = {path for path in below if (folder / path).exists()}
-    files = folder / sketched.folder
-    node_key = make_node_key(files / "nodekey", draw)
-    address = ""
-    if _has_account(sketched, engine):
-        account = KeyFiles(files / "keystore" / "key.json", files / "password")
-        address = make_account(account, draw, light=light)
-    elif sketched.kind == "validator":
-        # Besu seals with the key by which its peers know it.
-        address = Key(node_key).address.lower()
-    written = [Written(path, "there" if path in before else "made", secret=True) for path in below]
-    return replace(sketched, address=address, enode_id=enode_id_of(node_key)), written
+def refuse_another_first_block(folder: Path, network: Network) -> None:
+    """Raise ConfigurationError when the first block of a folder names other founders than its
+    ``network.toml``, or another chain."""
+    path = folder / GENESIS
+    if not path.exists():
+        return
+    try:
+        document = json.loads(path.read_text())
+        chain_id, founders = founders_of(document, network.engine)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigurationError(
+            f"this is no first block: {error!r}",
+            file=path,
+            next_step="copy it from another machine, or from the backup",
+        ) from error
+    if (chain_id, founders) != (network.chain_id, {peer.address for peer in network.founders}):
+        raise ConfigurationError(
+            f"the first block was made for other founders, or another chain, than {FILE} says",
+            file=path,
+            next_step=f"put {FILE} back as it was; a validator that was voted out stays in it, and"
+            " 'daisee chain validator forget' takes it from everybody's peers",
+        )
 
 
-def _keys_of(folder: Path, plan: Plan, draw: Draw) -> Network:
+def _refuse_unknown_first_block(folder: Path) -> None:
+    """A first block is written after ``network.toml``: without that, it came from elsewhere."""
+    if (folder / GENESIS).exists():
+        raise ConfigurationError(
+            f"the first block is here, and {FILE} is not: this network was founded already",
+            file=folder / GENESIS,
+            next_step=f"copy {FILE} from another machine, or from the backup",
+        )
+
+
+def _with_keys(folder: Path, plan: Plan, draw: Draw) -> tuple[Network, list[Written]]:
     """Make what keys are missing, and the network that they are of."""
-    operator = make_account(operator_files(folder), draw, light=plan.light_keys)
-    peers = tuple(
-        make_keys(folder, sketched, plan.engine, draw, light=plan.light_keys)[0]
-        for sketched in _sketch(plan).peers
-    )
-    return Network(plan.name, plan.engine, plan.chain_id, plan.period_s, operator, peers)
+    files = operator_files(folder)
+    written = [
+        Written(path.relative_to(folder), "there" if path.exists() else "made", secret=True)
+        for path in (files.keystore, files.password)
+    ]
+    operator = make_account(files, draw, light=plan.light_keys)
+    peers = []
+    for sketched in _sketch(plan).peers:
+        peer, secrets = make_keys(folder, sketched, plan.engine, draw, light=plan.light_keys)
+        peers.append(peer)
+        written += secrets
+    network = Network(plan.name, plan.engine, plan.chain_id, plan.period_s, operator, tuple(peers))
+    return network, written
 
 
 def _sketch(plan: Plan) -> Network:
     """The network with placeholders for what only keys can tell."""
-    kinds: Sequence[tuple[str, int]] = (("validator", plan.validators), ("rpc", plan.rpc_nodes))
-    peers = tuple(
-        _peer_of(plan, kind, number, "0x" + "00" * 20 if kind == "validator" else "", "00" * 64)
-        for kind, count in kinds
-        for number in range(1, count + 1)
-    )
-    return Network(plan.name, plan.engine, plan.chain_id, plan.period_s, "0x" + "00" * 20, peers)
+    peers: list[Peer] = []
+    for kind, count in (("validator", plan.validators), ("rpc", plan.rpc_nodes)):
+        for number in range(1, count + 1):
+            peers.append(_sketched(plan, kind, number, peers))
+    nobody = "0x" + "00" * 20
+    return Network(plan.name, plan.engine, plan.chain_id, plan.period_s, nobody, tuple(peers))
 
 
-def _peer_of(plan: Plan, kind: str, number: int, address: str, enode_id: str) -> Peer:
+def _sketched(plan: Plan, kind: str, number: int, before: Sequence[Peer]) -> Peer:
+    """A node on ports that no other of its machine has."""
     is_rpc = kind == "rpc"
     host = plan.host_of(number - 1)
-    alone = not plan.hosts  # all on one machine: each needs ports of its own
-    offset = number - 1 if alone else 0
-    p2p = FIRST_P2P_PORT + offset + ((plan.validators if alone else 1) if is_rpc else 0)
-    rpc = FIRST_RPC_PORT + offset + (0 if is_rpc else 100)
-    has_rpc = is_rpc or plan.engine == "besu"
-    return Peer(kind, number, address, enode_id, host, p2p, rpc if has_rpc else 0)
-
-
-def _has_account(peer: Peer, engine: str) -> bool:
-    return peer.kind == "validator" and engine == "geth"
+    beside = [peer for peer in before if peer.host == host]
+    rpc_port = 0
+    if is_rpc or plan.engine == "besu":
+        rpc_port = FIRST_RPC_PORT if is_rpc else RPC_OF_VALIDATORS
+        rpc_port += sum(peer.kind == kind for peer in beside)
+    address = "" if is_rpc else "0x" + "00" * 20
+    p2p_port = FIRST_P2P_PORT + len(beside)
+    return Peer(kind, number, address, "00" * 64, host, p2p_port, rpc_port)
 
 
 def _refuse_another(folder: Path, network: Network, plan: Plan) -> None:
     agreed = (network.name, network.engine, network.chain_id, network.period_s)
     planned = (plan.name, plan.engine, plan.chain_id, plan.period_s)
-    counts = (len(network.founders), len(network.rpc_nodes))
+    counts = (len(network.founders), sum(peer.kind == "rpc" for peer in network.everybody))
     if agreed != planned or counts != (plan.validators, plan.rpc_nodes):
         raise ConfigurationError(
             f"this folder holds {network.name}: {network.engine}, chain {network.chain_id}, a"
@@ -265,15 +291,9 @@ def _refuse_another(folder: Path, network: Network, plan: Plan) -> None:
 def refuse_names(host: str) -> None:
     """Raise ConfigurationError for what is no address."""
     try:
-        ip_address(host)
+        machine_address(host)
     except ValueError:
         raise ConfigurationError(
             f"{host!r} is no address: peers are allowed by address, and a name may change",
             next_step="give the machine's address, best that of the WireGuard network",
         ) from None
-
-
-def write_open(path: Path, text: str) -> None:
-    """Write a file that everybody may read, whole or not at all."""
-    write_secret(path, text)
-    path.chmod(0o644)

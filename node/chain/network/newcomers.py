@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from node.chain.network.keeping import Draw
+from node.chain.network.checks import check_network
+from node.chain.network.keeping import Draw, settle, write_open
 from node.chain.network.layout import (
     FIRST_P2P_PORT,
-    FIRST_RPC_PORT,
-    Written,
-    make_keys,
+    RPC_OF_VALIDATORS,
+    refuse_another_first_block,
     refuse_names,
     write_derived,
-    write_open,
 )
+from node.chain.network.node_keys import Written, make_keys, peer_keys_here
 from node.chain.network.record import (
     FILE,
     MAX_NUMBER,
@@ -37,7 +37,6 @@ from node.errors import ConfigurationError
 __all__ = ["PEER_FILE", "introduce_validator", "make_validator"]
 
 PEER_FILE: Final = "peer.toml"
-BESU_RPC_ABOVE: Final = 100
 
 
 def make_validator(
@@ -52,21 +51,23 @@ def make_validator(
     if not 1 <= number <= MAX_NUMBER:
         raise ConfigurationError(f"number {number}; 1 to {MAX_NUMBER} can be")
     refuse_names(host)
+    refuse_another_first_block(folder, network)
     known = _known(network, number)
-    if known is not None and not known.joined:
-        raise ConfigurationError(
-            f"{known.name} is one of those who founded {network.name}",
-            next_step=f"take another number, as {len(network.validators) + 1}",
-        )
-    sketch = replace(known, host=host) if known else _sketch(network, number, host)
-    peer, written = make_keys(folder, sketch, network.engine, draw, light=light)
-    if known is not None and (known.address, known.enode_id) != (peer.address, peer.enode_id):
-        raise ConfigurationError(
-            f"the network knows another {known.name}, by the keys of another machine",
-            file=folder / FILE,
-            next_step="take another number, or restore that one's folder from its backup",
-        )
-    network = _with(network, peer)
+    if known is None:
+        sketch = _sketch(network, number, host)
+        _with(folder, network, sketch)
+        peer, written = make_keys(folder, sketch, network.engine, draw, light=light)
+    else:
+        peer = _moved(network, known, host)
+        written = peer_keys_here(folder, network, known)
+        if any(file.state == "elsewhere" for file in written):
+            raise ConfigurationError(
+                f"the network knows another {known.name}, by the keys of another machine",
+                file=folder / FILE,
+                next_step="take another number, or restore that one's folder from its backup",
+            )
+    network = _with(folder, network, peer)
+    settle(folder)
     own = peer.folder / PEER_FILE
     written += [
         _written(folder, Path(FILE), network_text(network)),
@@ -83,7 +84,8 @@ def introduce_validator(folder: Path, file: Path) -> tuple[Peer, list[Written]]:
     Raises ConfigurationError when the file is none, or contradicts what the network knows.
     """
     network, peer = load_network(folder), replace(load_peer(file), joined=True)
-    for other in network.peers:
+    refuse_another_first_block(folder, network)
+    for other in network.everybody:
         alike = [
             other.name == peer.name,
             other.address == peer.address,
@@ -94,20 +96,37 @@ def introduce_validator(folder: Path, file: Path) -> tuple[Peer, list[Written]]:
                 f"{other.name} of {network.name} has the same name or key, and is another machine",
                 file=file,
             )
-    network = _with(network, peer)
+    network = _with(folder, network, peer)
     written = [_written(folder, Path(FILE), network_text(network))]
     return peer, written + write_derived(folder, network, rewrite=True)
 
 
 def _known(network: Network, number: int) -> Peer | None:
-    return next((peer for peer in network.validators if peer.number == number), None)
+    """The validator that joined by a number. Raises ConfigurationError when another has it."""
+    for peer in network.everybody:
+        if peer.kind == "validator" and peer.number == number:
+            if peer.joined and peer in network.peers:
+                return peer
+            what = "was removed from" if peer in network.removed else "is one of those who founded"
+            highest = max(one.number for one in network.everybody if one.kind == "validator")
+            raise ConfigurationError(
+                f"{peer.name} {what} {network.name}",
+                next_step=f"take another number, as {highest + 1}",
+            )
+    return None
 
 
-def _with(network: Network, peer: Peer) -> Network:
-    """The validators first, each in the order of its number."""
+def _with(folder: Path, network: Network, peer: Peer) -> Network:
+    """The validators first, each in the order of its number. Raises ConfigurationError for a
+    machine that cannot be among them."""
     others = [other for other in network.validators if other.number != peer.number]
     validators = sorted([*others, peer], key=lambda one: one.number)
-    return replace(network, peers=(*validators, *network.rpc_nodes))
+    known = replace(network, peers=(*validators, *network.rpc_nodes))
+    try:
+        check_network(known)
+    except ValueError as error:
+        raise ConfigurationError(f"{peer.name} cannot join: {error}", file=folder / FILE) from error
+    return known
 
 
 def _sketch(network: Network, number: int, host: str) -> Peer:
@@ -116,9 +135,17 @@ def _sketch(network: Network, number: int, host: str) -> Peer:
     p2p_port = max([FIRST_P2P_PORT - 1, *(peer.p2p_port for peer in beside)]) + 1
     rpc_port = 0
     if network.engine == "besu":
-        rpc_port = max([FIRST_RPC_PORT + BESU_RPC_ABOVE - 1, *(p.rpc_port for p in beside)]) + 1
+        rpc_port = max([RPC_OF_VALIDATORS - 1, *(peer.rpc_port for peer in beside)]) + 1
     nobody = ("0x" + "00" * 20, "00" * 64)
     return Peer("validator", number, *nobody, host, p2p_port, rpc_port, joined=True)
+
+
+def _moved(network: Network, known: Peer, host: str) -> Peer:
+    """A known validator at an address: on another machine its ports may be taken."""
+    if host == known.host:
+        return known
+    there = _sketch(network, known.number, host)
+    return replace(known, host=host, p2p_port=there.p2p_port, rpc_port=there.rpc_port)
 
 
 def _written(folder: Path, path: Path, text: str) -> Written:

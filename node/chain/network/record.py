@@ -6,18 +6,24 @@ Nothing here is secret: keys lie beside it, a folder for each validator, for who
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from node.chain.network.checks import (
+    MAX_NUMBER,
+    MAX_SEALERS,
+    check_network,
+    checked_peer,
+)
 from node.errors import ConfigurationError
 
 __all__ = [
     "GAS_PRICE_WEI",
     "MAX_NUMBER",
+    "MAX_SEALERS",
     "Network",
     "Peer",
     "load_network",
@@ -29,8 +35,6 @@ __all__ = [
 
 FILE: Final = "network.toml"
 MAX_FILE_BYTES: Final = 2**18
-MAX_PEERS: Final = 64
-MAX_NUMBER: Final = 99
 
 GAS_PRICE_WEI: Final = 10**9
 """What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
@@ -45,10 +49,6 @@ _PEER_HEADING: Final = """\
 # A validator that wants to join, as its machine describes it. Nothing here is secret.
 # The operator takes it in with 'daisee chain validator introduce'.
 """
-_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
-_ENODE: Final = re.compile(r"[0-9a-f]{128}")
-_HOST: Final = re.compile(r"[0-9A-Za-z.:-]{1,253}")
-_NAME: Final = re.compile(r"[^\"\\\x00-\x1f\x7f]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class Network:
     """A chain before anything runs. ``period_s`` is the time between two blocks; ``operator`` is
-    the account that the genesis block gives gas to."""
+    the account that the genesis block gives gas to; ``removed`` are machines that nobody knows as
+    a peer any more, of whom the first block may tell all the same."""
 
     name: str
     engine: str
@@ -94,6 +95,12 @@ class Network:
     period_s: int
     operator: str
     peers: tuple[Peer, ...]
+    removed: tuple[Peer, ...] = ()
+
+    @property
+    def everybody(self) -> tuple[Peer, ...]:
+        """Who is a peer, and who was one."""
+        return (*self.peers, *self.removed)
 
     @property
     def validators(self) -> tuple[Peer, ...]:
@@ -102,8 +109,9 @@ class Network:
 
     @property
     def founders(self) -> tuple[Peer, ...]:
-        """The validators that the first block names."""
-        return tuple(peer for peer in self.validators if not peer.joined)
+        """The validators that the first block names, in the order of their numbers."""
+        named = (one for one in self.everybody if one.kind == "validator" and not one.joined)
+        return tuple(sorted(named, key=lambda one: one.number))
 
     @property
     def rpc_nodes(self) -> tuple[Peer, ...]:
@@ -178,10 +186,12 @@ def network_text(network: Network) -> str:
     lines = [
         f"{field.name} = {json.dumps(getattr(network, field.name), ensure_ascii=False)}"
         for field in fields(network)
-        if field.name != "peers"
+        if field.name not in ("peers", "removed")
     ]
     for peer in network.peers:
         lines += ["", "[[peers]]", *_lines_of(peer)]
+    for peer in network.removed:
+        lines += ["", "[[peers]]", *_lines_of(peer), "removed = true"]
     return _HEADING + "\n".join(lines) + "\n"
 
 
@@ -195,7 +205,7 @@ def load_peer(path: Path) -> Peer:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES)
-        peer = Peer(**_checked(tomllib.loads(content.decode())))
+        peer = Peer(**checked_peer(tomllib.loads(content.decode())))
     except OSError as error:
         raise ConfigurationError(f"it cannot be read ({error.strerror})", file=path) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -214,43 +224,14 @@ def _lines_of(peer: Peer) -> list[str]:
 
 
 def _network_of(document: Mapping[str, Any]) -> Network:
-    peers = document["peers"]
-    if not isinstance(peers, list) or not 0 < len(peers) <= MAX_PEERS:
-        raise ValueError(f"it has no peers, or more than {MAX_PEERS}")
+    listed = document["peers"]
+    if not isinstance(listed, list):
+        raise TypeError(f"peers is {listed!r}; a list is needed")
     values = {key: value for key, value in document.items() if key != "peers"}
-    network = Network(peers=tuple(Peer(**_checked(peer)) for peer in peers), **values)
-    if network.engine not in ("geth", "besu"):
-        raise ValueError(f"engine is {network.engine!r}; geth or besu")
-    _match("name", network.name, _NAME)
-    for name, most in (("chain_id", 2**63 - 1), ("period_s", 3_600)):
-        _whole(name, getattr(network, name), 1, most)
-    _match("operator", network.operator, _ADDRESS)
-    if not network.founders:
-        raise ValueError("it has no validator that founded it")
+    peers: dict[bool, list[Peer]] = {False: [], True: []}
+    for entry in listed:
+        checked = checked_peer(entry)
+        peers[checked.pop("removed", False)].append(Peer(**checked))
+    network = Network(peers=tuple(peers[False]), removed=tuple(peers[True]), **values)
+    check_network(network)
     return network
-
-
-def _checked(peer: Mapping[str, Any]) -> dict[str, Any]:
-    if peer["kind"] not in ("validator", "rpc"):
-        raise ValueError(f"kind is {peer['kind']!r}; validator or rpc")
-    if peer["kind"] == "validator":
-        _match("address", peer["address"], _ADDRESS)
-    _match("enode_id", peer["enode_id"], _ENODE)
-    _match("host", peer["host"], _HOST)
-    ranges = (("number", 1, MAX_NUMBER), ("p2p_port", 0, 65_535), ("rpc_port", 0, 65_535))
-    for name, least, most in ranges:
-        _whole(name, peer[name], least, most)
-    joined = peer.get("joined", False)
-    if joined is not True and joined is not False:
-        raise ValueError(f"joined is {joined!r}; true or false")
-    return dict(peer)
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}; an integer in {least}..{most} is needed")
-
-
-def _match(name: str, value: object, pattern: re.Pattern[str]) -> None:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{name} is {value!r}, which cannot be used")

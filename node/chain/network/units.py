@@ -46,9 +46,10 @@ def unit_text(network: Network, peer: Peer) -> str:
         run = besu.run_command("/opt/besu/bin/besu", network, peer, files=files, data=data)
         environment = "Environment=BESU_OPTS=-Xmx2g\n"
     what = "validator" if peer.kind == "validator" else "node for members"
+    community = network.name.replace("%", "%%")  # with one, systemd would put in what it knows
     return f"""\
 [Unit]
-Description=daisee chain: {what} {peer.number} of {network.name}
+Description=daisee chain: {what} {peer.number} of {community}
 Wants=network-online.target
 After=network-online.target time-sync.target
 
