@@ -14,6 +14,7 @@ from node.billing.archive import Archive
 from node.billing.conformity import Finding
 from node.billing.curve_store import CurveStore
 from node.billing.importing import read_files
+from node.billing.inbox import inbox_files
 from node.billing.keys import default_dynamic, read_key
 from node.billing.monthly import MonthRun, Outcome, Stage, Terms, due_months, run_month
 from node.billing.note_lines import items_document, unplaced
@@ -35,7 +36,7 @@ from node.cli.supplier_bills import (
 )
 from node.cli.supplier_options import FILE, month_of
 from node.clock import SystemClock
-from node.errors import ConfigurationError, Disagreement
+from node.errors import Disagreement
 from node.slots import parse_iso_utc
 from node.store.curves import CurveDatabase
 
@@ -103,7 +104,7 @@ def month(
     once. A month keeps the key that it was billed with. Ends with 7 if a month waits, if the
     operator said otherwise than it ruled, or if a file of the inbox has what a person must see to.
     """
-    paths = _inbox_files(inbox)
+    paths = [] if inbox is None else inbox_files(inbox)
     terms = read_terms(operation_file, key_file, own)
     operation, archive, now_s = terms.operation, Archive(out), _now_s(at)
     with CurveDatabase.open(database) as kept:
@@ -190,16 +191,6 @@ def _now_s(at: str | None) -> int:
         return SystemClock().now_s() if at is None else parse_iso_utc(at)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--at") from error
-
-
-def _inbox_files(inbox: Path | None) -> list[Path]:
-    """The files of the inbox. Raises ConfigurationError if it is no folder: nothing new would ever
-    come of it, and nobody would know."""
-    if inbox is None:
-        return []
-    if not inbox.is_dir():
-        raise ConfigurationError("there is no such folder", file=inbox, next_step="check --inbox")
-    return sorted(path for path in inbox.glob("*") if path.is_file())
 
 
 def _collect(
