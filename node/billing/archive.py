@@ -6,12 +6,14 @@ are made with. Together they are the ledger of corrections: a revision begins wh
 ended, so the first bills and all notes since are the newest state, each change in it once.
 
 Curves can be taken out of it, when a person is erased and when they were kept long enough. A month
-without its curves is closed: its bills stay, and nothing of it is made again.
+without its curves is closed: its bills stay, and nothing of it is made again. Bills that were kept
+long enough are deleted with all that the month was made from.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, Final
 
 from node.billing.bill_files import write_file
 from node.billing.bill_keeping import PAIRS
+from node.billing.bills import BillKind
 from node.billing.in_force import TakenRuling, taken_document, taken_from
 from node.billing.note_lines import NoteItem, note_items
 from node.billing.time_of_use import Period
@@ -31,6 +34,7 @@ HISTORY: Final = "history.jsonl"
 RULINGS: Final = "rulings.jsonl"
 BILLED: Final = "billed"
 CLOSED: Final = "closed"
+DELETED: Final = "bills_deleted"
 TABLES: Final = ("production.csv", "consumption.csv", "given.csv", "allocated.csv")
 
 
@@ -39,6 +43,21 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def existing(cls, folder: Path) -> Archive:
+        """One that is there, and can be read. Raises ConfigurationError: whoever takes something
+        out of a folder that is none would believe that it is gone."""
+        archive = cls(folder)
+        if not any((folder / name).is_file() for name in (HISTORY, RULINGS)):
+            raise ConfigurationError(
+                f"this is no folder of bills: there is no {HISTORY} in it",
+                file=folder,
+                next_step="give the one that daisee supplier month writes",
+            )
+        archive.history()
+        archive.rulings()
+        return archive
 
     def history(self) -> list[dict[str, Any]]:
         """Every entry, oldest first. Raises ConfigurationError for a line that is none."""
@@ -86,7 +105,11 @@ class Archive:
     def note_items(self) -> list[NoteItem]:
         """All that revisions changed between two parties, oldest first."""
         found: list[NoteItem] = []
-        for entry in self.history():
+        history = self.history()
+        deleted = _deleted(history)
+        for entry in history:
+            if entry["period"] in deleted:
+                continue
             if entry["outcome"] == BILLED and entry["revision"] > 1:
                 period, revision = entry["period"], entry["revision"]
                 changed = self.notes_of(period, revision)
@@ -119,6 +142,52 @@ class Archive:
     def take_out_before(self, day: date, now_s: int) -> list[str]:
         """Take all curves out of the periods that ended by a day; which these are."""
         return self._close(self.kept_before(day), None, now_s, "kept long enough")
+
+    def bills_before(self, day: date) -> list[str]:
+        """The periods that ended by a day of which more than the history is left."""
+        deleted = _deleted(self.history())
+        return [
+            period
+            for period in self.periods()
+            if _end(period) <= day and (period not in deleted or self._files(period))
+        ]
+
+    def delete_bills_before(self, day: date, now_s: int) -> list[str]:
+        """Delete the bills of the periods that ended by a day, those in the outbox too, with all
+        that they were made from and the rulings until then; which periods these are.
+
+        Said first and done then: whoever is interrupted goes on, and nothing looks for notes that
+        are gone. Raises ConfigurationError for what cannot be deleted.
+        """
+        periods, history = self.bills_before(day), self.history()
+        for entry in history:
+            if entry["period"] in periods:
+                entry.pop("notes", None)
+                entry.pop("ruled", None)
+        gone = {"outcome": CLOSED, "at": iso_utc(now_s), "reason": "bills kept long enough"}
+        new = sorted(set(periods) - _deleted(history))
+        self._write(HISTORY, [*history, *({**gone, "period": p, DELETED: True} for p in new)])
+        if (self.folder / RULINGS).exists():
+            kept = [one for one in self.rulings() if iso_utc(one.span[1])[:10] > day.isoformat()]
+            self._write(RULINGS, map(taken_document, kept))
+        for path in (path for period in periods for path in self._files(period)):
+            try:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot be deleted ({error.strerror})", file=path
+                ) from error
+        return periods
+
+    def _files(self, period: str) -> list[Path]:
+        """The folder of a period, and its files in the outbox."""
+        sent = [
+            path
+            for kind in BillKind
+            for path in sorted(self.folder.glob(f"outbox/*/{period}-{kind}-*"))
+        ]
+        own = self.folder / period
+        return [own, *sent] if own.exists() else sent
 
     def _has(self, period: str) -> bool:
         return any((self.folder / period).glob(f"*/{PAIRS}"))
@@ -180,6 +249,11 @@ class Archive:
             return dict(json.loads(path.read_text("utf-8")))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot be read ({error})", file=path) from error
+
+
+def _deleted(history: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The periods of which nothing but the history is left."""
+    return {entry["period"] for entry in history if entry.get(DELETED)}
 
 
 def _end(period: str) -> date:
