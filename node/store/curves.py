@@ -87,6 +87,17 @@ ORDER BY direction, part, calendar, register, to_s
 """
 
 
+_OF_POINT: Final = {
+    table: f"SELECT * FROM {table} WHERE point_id = ? ORDER BY {order}"  # noqa: S608 - from here
+    for table, order in (
+        ("curve_day", "direction, day_s, version"),
+        ("register_value", "direction, calendar, register, taken_at_s, version"),
+        ("period_energy", "direction, part, calendar, register, to_s, version"),
+    )
+}
+_FINDINGS_OF_POINT: Final = _FINDINGS.replace("f.import > ? AND f.import <= ?", "f.point_id = ?")
+
+
 class CurveDatabase(Database):
     """Official curves on SQLite. Use as a context manager, or ``close`` it.
 
@@ -174,3 +185,11 @@ class CurveDatabase(Database):
     def energies(self, point_id: str, from_s: int, to_s: int) -> Sequence[Row]:
         """A point's newest energies of periods that end in ``(from_s, to_s]``."""
         return self._connection.all(_ENERGIES, (point_id, from_s, to_s))
+
+    def all_of(self, point_id: str) -> dict[str, Sequence[Row]]:
+        """Every row that is kept of a point, whichever version, by table; findings as
+        ``findings_after`` gives them."""
+        found = {
+            table: self._connection.all(query, (point_id,)) for table, query in _OF_POINT.items()
+        }
+        return {**found, "finding": self._connection.all(_FINDINGS_OF_POINT, (point_id,))}
