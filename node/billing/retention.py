@@ -1,36 +1,35 @@
 """How long what is kept: dated rules, a plan that can be looked at, and its carrying out.
 
 A rule says from when on it holds, what it is about, after how many months, and what happens then:
-records are deleted, or a curve becomes coarser (its days, later its months). For each kind the
-newest rule that has begun is the one that holds.
+it is deleted, or curves become days, and days months. For each kind the newest rule that has begun
+is the one that holds. Disputes, evidence and notes are the office's papers; curves and their sums
+lie in the database of official curves, bills in their folder.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from node.billing.consents import Consent
 from node.billing.disputes import months_before
-from node.billing.series import MISSING
 from node.billing.vault import SealedRecord
 from node.errors import ConfigurationError
-from node.slots import parse_iso_utc
 
 __all__ = [
     "CONSENT",
     "DEFAULT_RULES",
     "KINDS",
+    "PAPERS",
     "Action",
     "Due",
     "Rule",
-    "coarser",
     "due_consents",
     "due_records",
     "holding",
@@ -51,6 +50,9 @@ KINDS: Final = (
 )
 """What rules are about. Names and memberships go with the person."""
 
+PAPERS: Final = ("note", "dispute", "evidence")
+"""Those that are sealed in the office."""
+
 
 class Action(StrEnum):
     """What happens to a record whose time is over."""
@@ -58,6 +60,9 @@ class Action(StrEnum):
     DELETE = "delete"
     BY_DAY = "by_day"
     BY_MONTH = "by_month"
+
+
+_COARSER: Final = {"curve": Action.BY_DAY, "curve_day": Action.BY_MONTH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,8 @@ class Rule:
             raise ValueError(f"nothing is called {self.kind!r}: {', '.join(KINDS)}")
         if self.months <= 0:
             raise ValueError(f"{self.months} months")
-        if (self.then is not Action.DELETE) and not self.kind.startswith("curve"):
-            raise ValueError(f"a {self.kind} cannot be made coarser")
+        if self.then not in {Action.DELETE, _COARSER.get(self.kind)}:
+            raise ValueError(f"of a {self.kind} comes nothing {self.then}")
 
 
 _EVER: Final = date(2000, 1, 1)
@@ -140,36 +145,6 @@ def due_consents(
         for consent in consents
         if consent.withdrawn_s is not None and consent.withdrawn_s <= limit_s
     ]
-
-
-def coarser(
-    document: Mapping[str, Any], then: Action, zone: ZoneInfo
-) -> tuple[str, dict[str, object]]:
-    """A curve's kind and document by local days or months: sums of what is known.
-
-    A curve document holds ``start``, ``step_s`` and ``values_wh``; a coarser one ``sums_wh`` by day
-    or month, which a curve of days becomes months from.
-    """
-    assert then is not Action.DELETE
-    form = "%Y-%m-%d" if then is Action.BY_DAY else "%Y-%m"
-    sums: dict[str, int] = {}
-    for name, value_wh in _parts(document, zone):
-        label = date.fromisoformat(name).strftime(form)
-        sums[label] = sums.get(label, 0) + value_wh
-    kept = {key: document[key] for key in ("point", "direction") if key in document}
-    kind = "curve_day" if then is Action.BY_DAY else "curve_month"
-    return kind, {**kept, "sums_wh": sums}
-
-
-def _parts(document: Mapping[str, Any], zone: ZoneInfo) -> Iterable[tuple[str, int]]:
-    if "sums_wh" in document:
-        yield from document["sums_wh"].items()
-        return
-    start_s = parse_iso_utc(document["start"])
-    for place, value in enumerate(document["values_wh"]):
-        if value not in {None, MISSING}:
-            at_s = start_s + place * document["step_s"]
-            yield datetime.fromtimestamp(at_s, zone).date().isoformat(), value
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import click
 
 from node.billing.archive import Archive
-from node.billing.disputes import months_before
-from node.billing.months import zone_of
+from node.billing.own_copy import copy_of_bills, copy_of_curves
 from node.billing.people import Member
-from node.billing.retention import (
-    CONSENT,
-    DEFAULT_RULES,
-    Action,
-    Due,
-    coarser,
-    due_consents,
-    due_records,
-    holding,
-    read_rules,
-)
-from node.billing.vault import SealedRecord
-from node.cli.office import ADDRESS, Office, office_options, open_office, say_paper
+from node.cli.office import ADDRESS, office_options, open_office, say_paper
 from node.cli.output import (
     Column,
     example,
@@ -34,8 +19,9 @@ from node.cli.output import (
     say_document,
     say_table,
 )
-from node.slots import iso_utc
-from node.store.curve_upkeep import CurveUpkeep
+from node.cli.person_erase import erase
+from node.cli.person_retention import retention
+from node.store.curves import CurveDatabase
 
 __all__ = ["person"]
 
@@ -150,197 +136,46 @@ def list_(database: Path, key_file: Path | None, *, as_json: bool) -> None:
     )
 
 
-@person.command(epilog=example("daisee person export --database office.db 3 > anne.json"))
-@click.argument("wanted", metavar="PERSON")
-@office_options
-@json_option
-def export(database: Path, key_file: Path | None, wanted: str, *, as_json: bool) -> None:
-    """Print all that is kept of a PERSON as one JSON document, for that person."""
-    with open_office(database, key_file) as office:
-        found, _ = office.people.find(wanted)
-        say_paper(office.people.export(found, office.now_s), as_json=as_json)
-
-
 @person.command(
     epilog=example(
-        "daisee person erase --database office.db --curves curves.db --bills bills --network street"
-        " 3"
+        "daisee person export --database office.db --curves curves.db --bills bills 3 > anne.json"
     )
 )
 @click.argument("wanted", metavar="PERSON")
+@click.option("--curves", "curve_file", type=FILE, help="The official curves: those of the person.")
 @click.option(
-    "--curves",
-    "curve_file",
-    type=FILE,
-    help="The official curves: what is of this person's points goes too.",
+    "--bills", "folder", type=FILE, metavar="DIR", help="The folder of bills: those of the person."
 )
-@click.option(
-    "--bills",
-    "folder",
-    type=FILE,
-    metavar="DIR",
-    help="The folder of bills: the person's curves go, and close the months that they are in.",
-)
-@click.option(
-    "--network", type=FILE, metavar="DIR", help="The network's folder: its list forgets the name."
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
 @office_options
 @json_option
-def erase(
+def export(
     database: Path,
     key_file: Path | None,
     wanted: str,
     curve_file: Path | None,
     folder: Path | None,
-    network: Path | None,
     *,
-    yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase a PERSON: its key is destroyed, and with it all that was sealed under it.
+    """Print what is kept of a PERSON as one JSON document, for that person.
 
-    Backups do not bring it back: the master key changes too. What stands on chain stays, under a
-    number that nothing leads to any more. Papers that left this database are not in its power.
+    It holds the office's papers, and what is kept in the places that are named; it says which were
+    not looked at.
     """
     with open_office(database, key_file) as office:
         found, member = office.people.find(wanted)
-        if not yes:
-            click.confirm(
-                f"This destroys all that is kept of {member.name}, for good. Go on?", abort=True
-            )
-        rows, closed = 0, list[str]()
-        points = {member.withdrawal, member.injection} - {""}
-        if curve_file is not None:
-            with CurveUpkeep.open(curve_file) as curves:
-                rows = curves.forget(points)
-        if folder is not None:
-            closed = Archive(folder).take_out(points, office.now_s)
-        if network is not None:
-            _forget_name(network, member.household)
-        records = office.erase(found)
-    if as_json:
-        erased = {"person": found, "records": records, "curve_rows": rows}
-        say_document({**erased, "closed_months": closed})
-    else:
-        say(f"{found} is erased: {records} records, {rows} rows of curves, and the key to them.")
-        if closed:
-            say(f"Closed, as the person's curves are gone from them: {', '.join(closed)}.")
-        left = [
-            what
-            for what, file in (
-                ("the official curves (--curves)", curve_file),
-                ("the folder of bills (--bills)", folder),
-                ("the operator's list of names (--network)", network),
-            )
-            if file is None
-        ]
-        if left:
-            say(f"Not looked at: {', '.join(left)}.")
+        document = office.people.export(found, office.now_s)
+    points = {member.withdrawal, member.injection} - {""}
+    curves = bills = None
+    if curve_file is not None:
+        with CurveDatabase.open_read_only(curve_file) as kept:
+            curves = copy_of_curves(kept, points)
+    if folder is not None:
+        bills = copy_of_bills(Archive.existing(folder), points)
+    places = {"curves": curves, "bills": bills}
+    left = [name for name, place in places.items() if place is None]
+    say_paper({**document, **places, "not_looked_at": left}, as_json=as_json)
 
 
-def _forget_name(network: Path, household: int) -> None:
-    # web3 takes longer to load than most commands take to run.
-    from dataclasses import replace  # noqa: PLC0415
-
-    from node.chain.member_book import MemberBook, book_held, load_book, save_book  # noqa: PLC0415
-    from node.cli.member_options import BOOK_FILE  # noqa: PLC0415
-
-    with book_held(network / BOOK_FILE) as path:
-        entries = [
-            replace(entry, name="") if entry.household == household else entry
-            for entry in load_book(path).invited
-        ]
-        save_book(path, MemberBook(tuple(entries)))
-
-
-@person.command(
-    epilog=example("daisee person retention --database office.db --rules rules.toml --apply")
-)
-@click.option("--rules", "rules_file", type=FILE, help="Rules of your own, in TOML.")
-@click.option("--curves", "curve_file", type=FILE, help="The official curves, under the same rule.")
-@click.option(
-    "--bills", "folder", type=FILE, metavar="DIR", help="The curves in the folder of bills too."
-)
-@click.option("--timezone", default="Europe/Paris", show_default=True, metavar="ZONE")
-@click.option("--apply", "is_applied", is_flag=True, help="Do it. Without, it is only told.")
-@office_options
-@json_option
-def retention(
-    database: Path,
-    key_file: Path | None,
-    rules_file: Path | None,
-    curve_file: Path | None,
-    folder: Path | None,
-    timezone: str,
-    *,
-    is_applied: bool,
-    as_json: bool,
-) -> None:
-    """Tell what has been kept long enough, and with --apply delete it or make it coarser."""
-    rules = DEFAULT_RULES if rules_file is None else read_rules(rules_file)
-    zone = zone_of(timezone)
-    with open_office(database, key_file) as office:
-        by_kind = holding(rules, office.now_s, zone)
-        kinds = (kind for kind in by_kind if kind != CONSENT)
-        records = [record for kind in kinds for record in office.people.vault.all_of(kind)]
-        due = due_records(records, rules, office.now_s, zone)
-        due += due_consents(office.people.consents(), rules, office.now_s, zone)
-        days, months = 0, list[str]()
-        if "curve" in by_kind:
-            before_s = months_before(office.now_s, by_kind["curve"].months)
-            if curve_file is not None:
-                with CurveUpkeep.open(curve_file) as curves:
-                    days = curves.coarsen(before_s) if is_applied else curves.days_before(before_s)
-            if folder is not None:
-                day, archive = datetime.fromtimestamp(before_s, zone).date(), Archive(folder)
-                months = archive.kept_before(day)
-                if is_applied:
-                    months = archive.take_out_before(day, office.now_s)
-        if is_applied:
-            _apply(office, records, due, timezone)
-    if as_json:
-        document = _due_document(due, days, is_applied=is_applied)
-        say_document({**document, "closed_months": months})
-        return
-    done = "done" if is_applied else "due; nothing was changed"
-    for one in due:
-        say(f"{one.kind} {one.number}, until {iso_utc(one.about_s)}: {one.then}")
-    say(
-        f"{len(due)} records, {days} days of official curves and the curves of {len(months)} billed"
-        f" months are {done}."
-    )
-
-
-def _apply(
-    office: Office, records: Sequence[SealedRecord], due: Sequence[Due], timezone: str
-) -> None:
-    known = {record.number: record for record in records}
-    with office.storage.transaction():
-        for one in due:
-            if one.kind == CONSENT:
-                office.storage.delete_consent(one.number)
-            elif one.then is Action.DELETE:
-                office.storage.delete_sealed(one.number)
-            else:
-                record = known[one.number]
-                kind, document = coarser(record.document, one.then, zone_of(timezone))
-                office.people.vault.replace(record, kind, document, office.now_s)
-        office.storage.add_upkeep(office.now_s, "retention", len(due))
-    office.storage.forget_log()
-
-
-def _due_document(due: Sequence[Due], days: int, *, is_applied: bool) -> dict[str, object]:
-    return {
-        "applied": is_applied,
-        "curve_days": days,
-        "due": [
-            {
-                "number": one.number,
-                "kind": one.kind,
-                "about": iso_utc(one.about_s),
-                "then": one.then.value,
-            }
-            for one in due
-        ],
-    }
+person.add_command(erase)
+person.add_command(retention)

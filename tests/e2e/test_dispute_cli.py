@@ -271,8 +271,6 @@ def test_erasure_and_retention_reach_the_folder_of_bills(desk: Desk) -> None:
     document(desk.rule(number, "--outcome", "upheld"))
     document(desk.settle(number))
     bills = desk.folder / "bills"
-    words = ("person", "retention", "--bills", bills)
-    assert desk.json(*words)["closed_months"] == [], "they are kept for fourteen months"
     assert FLAT in (bills / "rulings.jsonl").read_text()
     erased = desk.json("person", "erase", 2, "--yes", "--bills", bills)
     assert erased["closed_months"] == ["2025-10"]
@@ -308,34 +306,16 @@ def test_a_power_cut_in_an_erasure_leaves_one_key_that_opens(desk: Desk) -> None
 def test_retention_tells_first_and_acts_when_told(desk: Desk) -> None:
     with open_office(desk.database, None) as office:
         person, _ = office.people.find("2")
-        curve = {"start": "2020-01-31T22:00:00Z", "step_s": 1800, "values_wh": [1, 2, 3, 4]}
-        office.people.vault.put(person, "curve", curve, 1_580_000_000, office.now_s)
         office.people.vault.put(person, "evidence", {"salt": "aa"}, 1_580_000_000, office.now_s)
-    curve_file = desk.folder / "curves.db"
-    with CurveDatabase.open(curve_file) as kept:
-        version = kept.begin_import(("f.csv", "d" * 64, "hdm", None, 0, 1, 1, 0, 0))
-        one_watt_hour = (60).to_bytes(8, "little") * 48
-        kept.add_days(
-            [(FLAT, "withdrawal", 0, version, 1800, None, one_watt_hour, b"\7" * 48, "f")]
-        )
-    words = ("person", "retention", "--curves", curve_file)
+    words = ("person", "retention")
     told = desk.json(*words)
-    assert [(one["kind"], one["then"]) for one in told["due"]] == [
-        ("curve", "by_day"),
-        ("evidence", "delete"),
-    ]
+    assert [(one["kind"], one["then"]) for one in told["due"]] == [("evidence", "delete")]
     assert desk.json(*words) == told, "looking changes nothing"
-    assert told["curve_days"] == 1
+    assert told["not_looked_at"] == ["curves", "bills", "inbox"]
     assert desk.json(*words, "--apply")["due"] == told["due"]
     export = document(desk.office("person", "export", 2))
-    (record,) = [one for one in export["records"] if one["kind"].startswith("curve")]
-    assert record["document"]["sums_wh"] == {"2020-01-31": 3, "2020-02-01": 7}
-    assert not [one for one in export["records"] if one["kind"] == "evidence"]
-    with CurveDatabase.open_read_only(curve_file) as kept:
-        assert not kept.days((FLAT, "withdrawal"), 0, 86_400)
-        assert [row[7] for row in kept.energies(FLAT, 0, 86_400)] == [48]
-    later = desk.json(*words)
-    assert (later["curve_days"], [one["then"] for one in later["due"]]) == (0, ["by_month"])
+    assert [one["kind"] for one in export["records"]] == ["person"]
+    assert desk.json(*words)["due"] == []
 
 
 def test_a_key_that_others_may_read_is_refused(desk: Desk) -> None:
