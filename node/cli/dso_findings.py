@@ -24,7 +24,8 @@ _COLUMNS: Final = (
     ),
 )
 _STEPS: Final = {
-    "stamp_side": "say the member's segment in the operation's file; then it is read again",
+    "stamp_side": "say the member's segment (a Linky's is C5 or P4) in the operation's file; then"
+    " this one is read again",
     "above_subscribed_power": "correct the member's kva if it is wrong, else ask the operator",
     "direction": "import the file by itself: daisee dso import --direction",
 }
@@ -63,7 +64,7 @@ def findings(database: Path, since: int, *, asked: bool, as_json: bool) -> None:
         return
     if found:
         say_table(_COLUMNS, [_row(number, one) for number, one in found])
-    say(f"{len(found)} findings, {sum(one.rows for _, one in found)} refused rows.")
+    say(f"Findings: {len(found)}. Refused rows: {sum(one.rows for _, one in found)}.")
 
 
 def _row(number: int, finding: Finding) -> tuple[str, ...]:

@@ -181,8 +181,8 @@ def _end(runs: Sequence[MonthRun], asked: Sequence[Finding]) -> None:
         )
     if asked:
         raise Disagreement(
-            f"{len(asked)} findings in the inbox, {sum(one.rows for one in asked)} refused rows",
-            next_step="see to each; what could be taken is billed",
+            f"to see to in the inbox: {len(asked)}; refused rows: {sum(one.rows for one in asked)}",
+            next_step="each says what; what could be taken of the files is kept",
         )
 
 

@@ -102,11 +102,11 @@ def test_a_correction_that_is_refused_is_told_until_it_can_be_taken(street: Stre
         (asked,) = told["asked"]
         assert (asked["file"], asked["line"], asked["last_line"]) == ("2.csv", 2, 3)
         assert (asked["rows"], asked["treatment"], asked["rule"]) == (2, "ask", "stamp_side")
-        assert "segment in the operation's file" in asked["next"]
+        assert "in the operation's file" in asked["next"]
     text = street.run()
     assert text.exit_code == 7
     assert "2.csv: non-standard, ask: lines 2-3" in text.stdout
-    assert "2 refused rows" in text.stderr
+    assert "refused rows: 2" in text.stderr
 
     street.says('segment = "C5"')
     told = street.month()
@@ -154,7 +154,7 @@ def test_kept_findings_are_listed(street: Street) -> None:
     assert street.findings("--asked") == [found]
     table = street.dso()
     assert "2-3" in table.stdout
-    assert "1 findings, 2 refused rows" in table.stdout
+    assert "Findings: 1. Refused rows: 2." in table.stdout
 
 
 def test_an_inbox_that_is_no_folder_is_an_error(street: Street) -> None:
