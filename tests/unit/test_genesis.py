@@ -145,10 +145,9 @@ def test_how_many_must_work(validators: int, qbft: int, clique: int) -> None:
     assert quorum("geth", validators) == clique
 
 
-@pytest.mark.parametrize(("validators", "depth"), [(4, 6), (7, 8)])
-def test_finality_is_twice_a_majority_of_sealers_and_at_once_with_qbft(
-    validators: int, depth: int
-) -> None:
+@pytest.mark.parametrize("validators", range(1, 8))
+def test_finality_is_that_of_the_most_sealers_and_at_once_with_qbft(validators: int) -> None:
+    # Members' settings hold it: it must not change when a community of 4 grows to 7.
     addresses = [f"0x{number:040x}" for number in range(validators)]
-    assert network("geth", addresses).finality_depth == depth
+    assert network("geth", addresses).finality_depth == 8 >= 2 * quorum("geth", validators)
     assert network("besu", addresses).finality_depth == 0

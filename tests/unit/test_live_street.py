@@ -25,7 +25,7 @@ COMMUNITY: Final = Community(
     chain_id=20_261,
     genesis_hash="0x" + "02" * 32,
     engine="geth",
-    finality_depth=6,
+    finality_depth=8,
     rpc_urls=("http://127.0.0.1:1",),
     relay_urls=(),
     slot_s=20,
@@ -85,7 +85,7 @@ def test_the_settings_are_those_of_a_household_that_trades(
     assert config.trades
     assert (config.household.number, config.household.slot_s) == (3, 20)
     assert config.chain is not None
-    assert (config.chain.relay, config.chain.finality_depth) == (relay, 6)
+    assert (config.chain.relay, config.chain.finality_depth) == (relay, 8)
     assert strategy_of(config) == StrategyChoice("adaptive", {"window": 4}).build()
 
 

@@ -75,6 +75,12 @@ def test_all_pause_then_step_back_to_the_same_block_then_go_on(
     assert methods.count("miner_stop") == methods.count("miner_start") == 4
 
 
+def test_the_longest_branch_that_is_not_final_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealers = Sealers({"v1": (*SHARED[:6], *"abcdefg"), "v2": SHARED})
+    assert freed(monkeypatch, sealers)
+    assert sealers.stepped() == dict.fromkeys(sealers.chains, hex(5))
+
+
 def test_who_is_behind_is_left_alone_and_does_not_keep_the_others_from_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,7 +95,7 @@ def test_who_is_behind_is_left_alone_and_does_not_keep_the_others_from_it(
     [
         {"v1": SHARED, "v2": SHARED, "v3": SHARED},
         {"v1": SHARED, "v2": (*SHARED, "a13"), "v3": SHARED[:5]},
-        {"v1": (*SHARED[:7], *"abcdef"), "v2": SHARED},  # six blocks apart: one of them is final
+        {"v1": (*SHARED[:5], *"abcdefgh"), "v2": SHARED},  # eight apart: one of them is final
         {"v1": tuple("abc"), "v2": tuple("xyz")},
         {},
     ],

@@ -21,6 +21,7 @@ from node.chain.network.checks import (
 from node.errors import ConfigurationError
 
 __all__ = [
+    "CLIQUE_FINAL_AFTER_BLOCKS",
     "GAS_PRICE_WEI",
     "MAX_NUMBER",
     "MAX_SEALERS",
@@ -40,6 +41,10 @@ GAS_PRICE_WEI: Final = 10**9
 """What a transaction bids. The base fee starts at 0 and rises only while blocks are more than half
 full, by an eighth a block: this is reached after minutes of full blocks. Gas has no worth here; the
 operator gives it to relayers and households when it admits them."""
+
+CLIQUE_FINAL_AFTER_BLOCKS: Final = 2 * (MAX_SEALERS // 2 + 1)
+"""Any floor(n/2)+1 consecutive blocks are by different sealers, hence by a majority, and a minority
+that is cut off stops after floor(n/2) blocks. Twice that majority, of the most that may seal."""
 
 _HEADING: Final = """\
 # The machines of a community's chain, as 'daisee chain init' made them. Nothing here is secret.
@@ -127,10 +132,10 @@ class Network:
     def finality_depth(self) -> int:
         """Blocks on top of one that make it final; 0 where a block is final at once.
 
-        Clique: any floor(n/2)+1 consecutive blocks are by different sealers, hence by a majority,
-        and a minority that is cut off stops after floor(n/2) blocks. Twice that majority.
+        The same for every Clique network, however many validators it has today: members' settings
+        hold it, and nobody tells them when validators are voted in.
         """
-        return 0 if self.engine == "besu" else 2 * (len(self.validators) // 2 + 1)
+        return 0 if self.engine == "besu" else CLIQUE_FINAL_AFTER_BLOCKS
 
     def peer(self, name: int | str) -> Peer:
         """A node by its name, a validator also by its number. Raises ConfigurationError."""
