@@ -1,7 +1,8 @@
 """The contract and the reference, driven side by side and compared after every call.
 
 What a call emits, what it is refused for, every balance and every allocation must agree; and the
-money must add up to what the market holds of the settlement credit, with the escrow and the entitlements counted here from the events alone.
+money must add up to what the market holds of the settlement credit, with the escrow and the
+entitlements counted here from the events alone.
 """
 
 from __future__ import annotations
