@@ -13,7 +13,7 @@ from node.cli.interrupting import until_interrupted
 from node.cli.meter_options import meter_options, settings_of
 from node.cli.output import counting, example, json_option, say, say_document
 from node.clock import SystemClock
-from node.errors import ConfigurationError, MeterSilent
+from node.errors import ConfigurationError, MeterError, MeterSilent
 from node.meter.recording import KINDS
 from node.meter.redaction import REDACTED_KINDS, redacted
 from node.meter.settings import MeterSettings, Way
@@ -52,7 +52,8 @@ def record(file: Path, seconds: float, *, with_ids: bool, as_json: bool, **optio
     decodes again with daisee meter decode. Ctrl-C ends it early and keeps what was heard.
 
     Numbers that name a Linky or a P1 meter are replaced, with right checksums, unless --with-ids is
-    given. Other recordings keep the names in them: look before you publish one.
+    given: without it, what holds no whole frame is not kept. Other recordings keep the names in
+    them: look before you publish one.
     """
     if file.exists():
         raise ConfigurationError("exists already", file=file, next_step="choose another name")
@@ -67,6 +68,13 @@ def record(file: Path, seconds: float, *, with_ids: bool, as_json: bool, **optio
     is_redacted = recording.kind in REDACTED_KINDS and not with_ids
     content = bytes(recording.content)
     kept = redacted(content, recording.kind) if is_redacted else content
+    if not kept:
+        raise MeterError(
+            f"{len(content)} bytes were heard, and no whole frame of {recording.kind} in them in"
+            " which the meter's numbers could be replaced: no file is written",
+            next_step="--with-ids keeps them as they came; the file may then name the meter: look"
+            " at it before you publish it",
+        )
     _write(file, kept)
     if as_json:
         say_document(

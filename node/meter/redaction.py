@@ -1,8 +1,10 @@
 """Taking the numbers that name a meter, or its delivery point, out of recorded bytes.
 
 Only where the checksum over them can be made again, so that the recording still decodes: a Linky's
-ADCO, ADSC and PRM, and the equipment identifiers of a P1 telegram. What was refused before is still
-refused after. Everything else is left as it came, and the caller says so.
+ADCO, ADSC and PRM, and the equipment identifiers of a P1 telegram. Where damage may hide what a
+number is, every digit is replaced, and what was refused before is still refused after. No more is
+left of a recording than its whole frames and what stands between them; of one without a frame,
+nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import re
 from typing import Final
 
 from node.meter.crc16 import ARC
-from node.meter.teleinfo.groups import checksum
+from node.meter.teleinfo.groups import Group, checksum, parse_group
+from node.meter.teleinfo.labels import TicMode
 
 __all__ = ["REDACTED_KINDS", "redacted"]
 
 REDACTED_KINDS: Final = frozenset({"linky", "linky-historic", "linky-standard", "dsmr-p1"})
 
 _TIC_ID: Final = re.compile(rb"\n((?:ADCO|ADSC|PRM)([ \t]))([^\r\n\t ]*)([ \t])(.)\r", re.DOTALL)
+_TIC_GROUP: Final = re.compile(rb"\n([^\n\r\x02\x03]*\r)")
 _TIC_WHOLE: Final = re.compile(rb"\x02.*\x03", re.DOTALL)
 _TELEGRAM: Final = re.compile(rb"(/[^!]*!)([0-9A-Fa-f]{0,4})")
 _P1_ID: Final = re.compile(
@@ -25,6 +29,20 @@ _P1_ID: Final = re.compile(
     rb"([^()\r\n]+)(?=\))"
 )
 _HEXADECIMAL: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
+_LONG: Final = re.compile(rb"[0-9A-Fa-f]{13,}")
+"""Longer than a time or a register: text in hexadecimal, whatever object it is said to be."""
+
+_OBJECT_OR_DIGIT: Final = re.compile(rb"(?m)^(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d))|\d")
+_PLAIN: Final = re.compile(
+    rb"(?:\d-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(?:[.*]\d{1,3})?)?"
+    rb"(?:\((?:\d{1,9}(?:\.\d{1,7})?(?:\*[A-Za-z0-9]{1,4})?|\d{12}[SW]?|(?:30)*|[A-Za-z0-9]{1,5}"
+    rb"|\d-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\))+"
+)
+"""A line of registers, times and short words, and of what identifiers were replaced by."""
+
+_BLANK: Final = bytes.maketrans(bytes([*range(0x30, 0x3A), *range(0xB0, 0xBA)]), b"0" * 20)
+"""Digits to zeros, also those that came with a parity bit."""
+
 _LEAST_DIGITS: Final = 6
 """A number shorter than this names nobody, and could be any other number."""
 
@@ -42,9 +60,39 @@ def _of_linky(content: bytes) -> bytes:
     whole = _TIC_WHOLE.search(content)
     if whole is None:
         return b""
-    numbers = {match[3] for match in _TIC_ID.finditer(whole[0])}
-    known = _TIC_ID.sub(_of_group, whole[0])
-    return _without(known, numbers)
+    kept, begin = bytearray(), 0
+    for piece in _TIC_GROUP.finditer(whole[0]):
+        kept += whole[0][begin : piece.start()].translate(_BLANK) + _of_piece(piece)
+        begin = piece.end()
+    kept += whole[0][begin:].translate(_BLANK)
+    for number in {match[3] for match in _TIC_ID.finditer(whole[0])}:
+        if len(number) >= _LEAST_DIGITS and number.strip(b"0X"):
+            kept = kept.replace(number, b"0" * len(number))
+    return bytes(kept)
+
+
+def _of_piece(piece: re.Match[bytes]) -> bytes:
+    """A group as it came if it is one, and names nobody; without its digits if it is none."""
+    named = _TIC_ID.fullmatch(piece[0])
+    if named is not None:
+        return _of_group(named)
+    if _is_group(piece[1]):
+        return piece[0]
+    blank = piece[1].translate(_BLANK)
+    if _is_group(blank):  # only without its digits: then its checksum has to be wrong
+        blank = blank[:-2] + bytes([_another(blank[-2])]) + b"\r"
+    return b"\n" + blank
+
+
+def _is_group(piece: bytes) -> bool:
+    return any(
+        isinstance(parse_group(piece, mode), Group) for mode in (TicMode.HISTORIC, TicMode.STANDARD)
+    )
+
+
+def _another(mark: int) -> int:
+    """A checksum that is not this one."""
+    return 0x20 + (mark - 0x1F) % 0x40
 
 
 def _of_group(match: re.Match[bytes]) -> bytes:
@@ -55,7 +103,7 @@ def _of_group(match: re.Match[bytes]) -> bytes:
     in_zone = b"" if separator == b" " else last
     was_right = said[0] == checksum(head + value + in_zone)
     right = checksum(head + mask + in_zone)
-    mark = right if was_right else 0x20 + (right - 0x1F) % 0x40
+    mark = right if was_right else _another(right)
     return b"\n" + head + mask + last + bytes([mark]) + b"\r"
 
 
@@ -69,17 +117,27 @@ def _of_telegrams(content: bytes) -> bytes:
 def _of_telegram(match: re.Match[bytes], numbers: set[bytes]) -> bytes:
     body, said = match[1], match[2]
     masked = _without(_P1_ID.sub(lambda part: part[1] + _zeros(part[2]), body), numbers)
+    masked = _LONG.sub(lambda part: _zeros(part[0]), masked)
     if not said:
-        return masked
-    was_right = int(said, 16) == ARC.of(body)
-    right = ARC.of(masked)
-    return masked + b"%04X" % (right if was_right else right ^ 0xFFFF)
+        return b"\r\n".join(
+            line if _PLAIN.fullmatch(line) else _OBJECT_OR_DIGIT.sub(_no_digit, line)
+            for line in masked.split(b"\r\n")
+        )
+    if int(said, 16) == ARC.of(body):
+        return masked + b"%04X" % ARC.of(masked)
+    masked = _OBJECT_OR_DIGIT.sub(_no_digit, masked)
+    return masked + b"%04X" % (ARC.of(masked) ^ 0xFFFF)
+
+
+def _no_digit(part: re.Match[bytes]) -> bytes:
+    """The name of an object stays."""
+    return part[1] or b"0"
 
 
 def _without(content: bytes, numbers: set[bytes]) -> bytes:
     """A number may also stand where damage hid its label."""
     for number in numbers:
-        if len(number) >= _LEAST_DIGITS:
+        if len(number) >= _LEAST_DIGITS and number != _zeros(number) and number.strip(b"0"):
             content = content.replace(number, _zeros(number))
     return content
 

@@ -260,6 +260,21 @@ def test_a_recording_decodes_again_and_names_nobody(tmp_path: Path) -> None:
     assert {reading["import_wh"] for reading in document["readings"]} == {told.import_wh}
 
 
+@pytest.mark.parametrize("kind", ["linky", "dsmr-p1"])
+def test_what_cannot_be_made_nameless_is_kept_only_on_request(tmp_path: Path, kind: str) -> None:
+    """Noise, or a meter that nobody understands: what people send to be helped."""
+    file = tmp_path / "noise.bin"
+    said = b"\x80 ADSC 061976543218 \xff" * 9
+    with serial_line() as line:
+        record = ("record", str(file), "--kind", kind, "--port", line.path, "--seconds", "4")
+        code, _, errors = run(*record, meanwhile=lambda: line.say(said))
+        assert (code, file.exists()) == (4, False)
+        assert "--with-ids" in errors
+        code, _, errors = run(*record, "--with-ids", meanwhile=lambda: line.say(said))
+        assert code == 0, errors
+    assert said in file.read_bytes()
+
+
 def test_a_recording_of_a_broker_decodes_again(tmp_path: Path) -> None:
     file = tmp_path / "plug.ndjson"
     messages = {"tele/plug/SENSOR": {"ENERGY": {"Total": 1.5, "Power": 20}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,71 @@ def test_every_recorded_file_decodes_to_the_same_registers(name: str) -> None:
     assert [pair for pair in registers(whole) if pair not in registers(after.frames)] == []
     for frame in after.frames:
         assert frame.meter_id is None or set(frame.meter_id) <= {"0", "X"}
+
+
+# What damage does to a recording that holds its number once, and whole nowhere else
+
+METER_ID: Final = "061976543218"
+LINKY: Final = StandardMeter(export_wh=9, meter_id=METER_ID).frame()
+EQUIPMENT: Final = b"4530303434303037333832323436303139"
+damages = st.lists(
+    st.tuples(
+        st.sampled_from(["change", "drop", "insert"]),
+        st.floats(0, 1),
+        st.binary(min_size=1, max_size=3),
+    ),
+    max_size=12,
+)
+Damage = tuple[str, float, bytes]
+
+
+def damaged(content: bytes, places: bytes, damages: Sequence[Damage]) -> bytes:
+    """Most of the damage is done around a place that matters."""
+    said = bytearray(content)
+    for number, (what, share, wrong) in enumerate(damages):
+        centre = max(said.find(places), 0)
+        first, last = (centre - 12, centre + 30) if number % 4 else (0, len(said))
+        at = min(max(first + int(share * (last - first)), 0), len(said) - 1)
+        if what == "insert":
+            said[at:at] = wrong
+        else:
+            said[at : at + len(wrong)] = wrong if what == "change" else b""
+    return bytes(said)
+
+
+def parts_of(number: bytes, length: int, content: bytes) -> set[bytes]:
+    """The parts of a number that stand nowhere else."""
+    rest = content.replace(number, b"")
+    parts = {number[at : at + length] for at in range(len(number) - length + 1)}
+    return {part for part in parts if part not in rest}
+
+
+@pytest.mark.parametrize("number", [METER_ID.encode(), PRM])
+@given(damages)
+def test_damage_hides_no_number_of_a_linky(number: bytes, damages: list[Damage]) -> None:
+    said = damaged(LINKY, number, damages)
+    kept = redacted(said, "linky")
+    parts = parts_of(number, 5, LINKY)
+    assert len(parts) >= 4
+    assert [part for part in parts if part in kept] == []
+    before, after = read_recording(said, "linky"), read_recording(kept, "linky")
+    assert registers(after.frames) == registers(before.frames)
+
+
+@pytest.mark.parametrize("has_crc", ["with", "without"])
+@given(damages)
+def test_damage_hides_no_number_of_a_telegram(has_crc: str, damages: list[Damage]) -> None:
+    whole = telegram(has_crc=has_crc == "with")
+    assert EQUIPMENT in whole
+    kept = redacted(damaged(whole, EQUIPMENT[:4], damages), "dsmr-p1")
+    assert [part for part in parts_of(EQUIPMENT, 10, whole) if part in kept] == []
+    assert redacted(kept, "dsmr-p1") == kept
+
+
+@pytest.mark.parametrize("kind", ["linky", "dsmr-p1"])
+@pytest.mark.parametrize("said", [b"", b"\x80noise\xff" * 99, LINKY[40:-1], telegram()[9:-9]])
+def test_without_a_whole_frame_nothing_is_left(said: bytes, kind: str) -> None:
+    assert redacted(said, kind) == b""
 
 
 @given(st.binary(max_size=400), st.sampled_from(["linky", "dsmr-p1"]))
