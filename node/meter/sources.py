@@ -22,8 +22,9 @@ from node.meter.transports.stream import Keep, connect_tcp, keep_nothing
 
 __all__ = ["INSTALL_MODBUS", "connect_for"]
 
-INSTALL_MODBUS: Final = "pip install 'daisee-node[modbus]'"
-
+INSTALL_MODBUS: Final = (
+    "install daisee anew with scripts/install, or pip install 'daisee-node[modbus]'"
+)
 
 _MANY_IN_ONE: Final = frozenset({"shelly", "sunspec"})
 """Devices of these kinds have several meters, each with a name of its own."""
