@@ -1,10 +1,14 @@
 """Totals that betray nobody: at least k members in each, and in whatever can be worked out of them.
 
-A total over many members is harmless alone. Two that differ by one member tell that member's value,
-and so may three or four. Everything that can be worked out from totals of one step is a linear
-combination of them, so a total is held back if, together with those that are out, some combination
-would speak of fewer than k members. Whoever looks may know some values already (its own, its
-clients', those that their owners published): these count for nothing.
+A total over many members is harmless alone. Two that differ by one member tell its value, and so
+may three or four. From sums of the same values, whoever knows nothing else can work out their
+linear combinations and nothing more; so a total is held back if, together with those that are out,
+some combination would speak of fewer than k members that none speaks of yet. Whoever looks may know
+some values already (its own, its clients', those that their owners published): these count for
+nothing.
+
+A member knows more: what was allocated to it ties production to consumption, by the key. No
+combination does that, so ``node.billing.views`` tells the two together or not at all.
 
 What this does not hide: that one member of k has nearly all of it. Where one mill uses more than
 all others, ask it for its consent to publication, or leave it out.
@@ -66,21 +70,27 @@ def releasable(
     released: list[Total] = []
     for total in totals:
         rest = total.members - hidden
-        if rest and (len(rest) < k or len(told) >= MAX_TOTALS or _betrays([*told, rest], k)):
+        if rest and len(rest) < k:
             continue
-        if rest:
+        if rest and rest not in told:
+            if len(told) >= MAX_TOTALS or _betrays(told, rest, k):
+                continue
             told.append(rest)
         released.append(total)
     return released
 
 
-def smallest_told(groups: Sequence[frozenset[str]], most: int) -> frozenset[str] | None:
-    """A set of at most ``most`` members of whom some combination of the totals speaks alone; None
-    if there is none. Members who are in the same totals cannot be told apart, so they count
-    together. Raises ValueError when there are too many sets to look at."""
-    atoms = [atom for atom in _atoms(groups) if len(atom[1]) <= most]
-    columns = [column for column, _ in _atoms(groups)]
-    whole = _rank(columns)
+def smallest_told(
+    groups: Sequence[frozenset[str]], most: int, *, out: Sequence[frozenset[str]] = ()
+) -> frozenset[str] | None:
+    """A set of at most ``most`` members of whom some combination of the totals speaks alone, and
+    none of those that are ``out`` by themselves; None if there is none. Members who are in the same
+    totals cannot be told apart, so they count together. Raises ValueError when there are too many
+    sets to look at."""
+    found = _atoms([*out, *groups])
+    atoms = [atom for atom in found if len(atom[1]) <= most]
+    columns = [column for column, _ in found]
+    whole, whole_out = _rank(columns), _rank(column[: len(out)] for column in columns)
     looked_at = 0
     for count in range(1, most + 1):
         for chosen in combinations(atoms, count):
@@ -91,16 +101,19 @@ def smallest_told(groups: Sequence[frozenset[str]], most: int) -> frozenset[str]
             if len(members) > most:
                 continue
             left_out = {column for column, _ in chosen}
-            # A combination that is zero on all other members, and not on these, is there exactly if
-            # taking these away lowers the rank.
-            if _rank([column for column in columns if column not in left_out]) < whole:
+            others = [column for column in columns if column not in left_out]
+            # The combinations that are zero on all others have as many dimensions as the rank loses
+            # when these are taken away.
+            spoken = whole - _rank(others)
+            if spoken and spoken > whole_out - _rank(column[: len(out)] for column in others):
                 return members
     return None
 
 
-def _betrays(groups: Sequence[frozenset[str]], k: int) -> bool:
+def _betrays(told: Sequence[frozenset[str]], rest: frozenset[str], k: int) -> bool:
+    """Whether one more total tells of fewer than k what is not out yet."""
     try:
-        return smallest_told(groups, k - 1) is not None
+        return smallest_told([rest], k - 1, out=told) is not None
     except ValueError:
         return True
 

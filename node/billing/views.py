@@ -13,6 +13,7 @@ from node.billing.access import MAY, Grant, Role, Subject, View, Viewer, may_see
 from node.billing.anonymity import Thresholds, Total, releasable
 from node.billing.consents import EVERYBODY, Purpose, holds
 from node.billing.series import MISSING
+from node.model import Side
 
 __all__ = [
     "MemberMonth",
@@ -20,6 +21,8 @@ __all__ = [
     "communal_mix",
     "member_views",
     "mix_step",
+    "published",
+    "told_together",
     "visible_totals",
 ]
 
@@ -105,7 +108,8 @@ def visible_totals(
 
     Its own value a member knows: it hides nobody from it, and is taken off before counting to k. So
     are those who agreed to publication. A supplier may know its clients' values, or only their
-    months: what it is told must hide everybody either way.
+    months. What either is told must hide everybody from others too, who do not know these: it may
+    be passed on, and what betrays somebody with it could then be told to nobody.
     """
     assert view.is_of_many, view
     grant = MAY[view][viewer.role]
@@ -113,16 +117,38 @@ def visible_totals(
         return list(totals)
     if grant is not Grant.TOTALS:
         return []
-    known = {viewer.name} if viewer.role is Role.MEMBER else set()
-    clients: set[str] = set()
-    for subject in subjects:
-        if viewer.role is Role.SUPPLIER and subject.supplier == viewer.name:
-            clients.add(subject.person)
-        if holds(subject.consents, subject.person, Purpose.PUBLICATION, EVERYBODY, now_s):
-            known.add(subject.person)
-    told = releasable(totals, k, known=known, out=out)
+    subjects = list(subjects)
+    public = published(subjects, now_s)
+    own = {viewer.name} if viewer.role is Role.MEMBER else set[str]()
+    if viewer.role is Role.SUPPLIER:
+        own = {one.person for one in subjects if one.supplier == viewer.name}
+    told = releasable(totals, k, known=public, out=out)
     # Fewer totals never tell more: what both let through is safe in both cases.
-    return releasable(told, k, known=known | clients, out=out) if clients else told
+    return releasable(told, k, known=public | own, out=out) if own else told
+
+
+def published(subjects: Iterable[Subject], now_s: int) -> frozenset[str]:
+    """The members who agreed that their figures may be told without hiding whose they are."""
+    return frozenset(
+        subject.person
+        for subject in subjects
+        if holds(subject.consents, subject.person, Purpose.PUBLICATION, EVERYBODY, now_s)
+    )
+
+
+def told_together(
+    there: Mapping[Side, frozenset[str]], may_be: Mapping[Side, bool]
+) -> dict[Side, bool]:
+    """Which of production and consumption of the same steps are told, where ``may_be`` says of each
+    whether it may be by itself: both, or neither.
+
+    A member knows what it drew and what of it was allocated, and the key that ties them: by default
+    the one is to the other as production is to consumption. So each of the two sums gives away the
+    other, even where the other is one roof's; and what anybody is told, a member can read. There is
+    nothing to give away of a side on which nobody is.
+    """
+    both = all(may_be[side] for side, members in there.items() if members)
+    return {side: both and bool(members) for side, members in there.items()}
 
 
 def communal_mix(
@@ -136,7 +162,7 @@ def communal_mix(
     """Production, consumption and sharing of the whole community, step by step.
 
     ``joined`` names the members of a step where they are not all. What is shared is what consumers
-    received and producers gave: it is told only if both sides may be.
+    received and producers gave: it is told only where there are both sides.
     """
     steps = max((len(month.drawn_wh or month.fed_in_wh) for month in months), default=0)
     seen: dict[tuple[str, ...], tuple[bool, bool]] = {}
@@ -164,18 +190,19 @@ def mix_step(step: int, months: Sequence[MemberMonth], told: tuple[bool, bool]) 
 
 
 def _told(viewer: Viewer, months: Sequence[MemberMonth], k: int, now_s: int) -> tuple[bool, bool]:
-    """Whether production and consumption of these members may be told. The two are different
-    values, so neither can be taken from the other."""
+    """Whether production and consumption of these members are told."""
     subjects = [month.subject for month in months]
-    told = []
-    for members in (
-        frozenset(month.person for month in months if month.fed_in_wh),
-        frozenset(month.person for month in months if month.drawn_wh),
-    ):
-        totals = [Total("community", members)] if members else []
+    there = {
+        Side.ASK: frozenset(month.person for month in months if month.fed_in_wh),
+        Side.BID: frozenset(month.person for month in months if month.drawn_wh),
+    }
+    may_be = {}
+    for side, members in there.items():
+        totals = [Total("community", members)]
         view = View.COMMUNAL_MIX
-        told.append(bool(visible_totals(viewer, view, totals, subjects, k, now_s)))
-    return told[0], told[1]
+        may_be[side] = bool(visible_totals(viewer, view, totals, subjects, k, now_s))
+    told = told_together(there, may_be)
+    return told[Side.ASK], told[Side.BID]
 
 
 def _at(step: int, curves: Iterable[Sequence[int]]) -> int | None:

@@ -29,6 +29,11 @@ from node.slots import iso_utc
 
 __all__ = ["view"]
 
+TOGETHER: Final = (
+    "Production and consumption of a step are told together or not at all: with its own share, a"
+    " member works out one from the other. Where producers are few, they may agree to publication."
+)
+
 _ROLES: Final = {
     "member": Role.MEMBER,
     "supplier": Role.SUPPLIER,
@@ -269,8 +274,10 @@ def _say(seen: RoleView) -> None:
             f" {energy_text(one.consumed_wh)} kWh, shared {energy_text(one.shared_wh)} kWh"
         )
     if seen.mix:
-        told = sum(step.consumed_wh is not None for step in seen.mix)
+        told = sum((step.produced_wh, step.consumed_wh) != (None, None) for step in seen.mix)
         say(f"communal mix: {told} of {len(seen.mix)} steps may be told; --csv or --json has them")
+        if told < len(seen.mix):
+            say(TOGETHER)
     if not (seen.members or seen.figures or seen.mix):
         say("Nothing of this month is this role's to see.")
     say("Where - stands, this role may not see it, or there is none.")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
+from node.billing.series import MISSING
 from node.cli.main import cli
 from node.model import MarketRules, Order, Side
 from node.store import LedgerDatabase
@@ -130,7 +131,7 @@ class TestMember:
         assert len(own["curve"]["drawn_wh"]) == len(own["allocation"]["received_wh"]) == STEPS
         assert sum(own["curve"]["drawn_wh"]) == HOME_WH
         assert sorted({bill["kind"] for bill in own["bill"]}) == ["consumer", "producer"]
-        assert max(own["coefficients"]["received_ppm"]) == 166_666
+        assert set(own["coefficients"]["received_ppm"]) == {MISSING}, "they tell what roofs gave"
         (community,) = seen["community"]
         assert community["consumed_wh"] == 6 * HOME_WH, "six homes less its own are five"
         assert community["produced_wh"] is None, "three roofs less its own are two"
@@ -138,10 +139,17 @@ class TestMember:
         assert seen["mix"][0] == {
             "start": "2025-09-30T22:00:00Z",
             "produced_wh": None,
-            "consumed_wh": 1_800,
+            "consumed_wh": None,
             "shared_wh": None,
         }
         assert len(seen["mix"]) == STEPS
+
+    def test_its_parts_are_told_where_the_mix_is(self, street: Street) -> None:
+        seen = street.json("member", "--as", 4, "--k", 3)
+        (own,) = seen["members"]
+        assert max(own["coefficients"]["received_ppm"]) == 166_666
+        assert {step["produced_wh"] for step in seen["mix"]} == {0, 600}
+        assert {step["consumed_wh"] for step in seen["mix"]} == {1_800}
 
     def test_it_is_refused_its_neighbour(self, street: Street) -> None:
         for view in ("identity", "curve", "totals", "bill", "dispute", "consents"):
@@ -212,15 +220,20 @@ class TestOthers:
     def test_the_public_sees_the_mix_only(self, street: Street) -> None:
         seen = street.json("public")
         assert (seen["members"], seen["community"]) == ([], [])
-        assert {step["consumed_wh"] for step in seen["mix"]} == {1_800}
-        assert {step["produced_wh"] for step in seen["mix"]} == {None}, "three roofs are too few"
+        told = {(step["produced_wh"], step["consumed_wh"]) for step in seen["mix"]}
+        assert told == {(None, None)}, "three roofs are too few, and consumption gives them away"
+        text = street.view("public").stdout
+        assert "communal mix: 0 of 1490 steps may be told" in text
+        assert "agree to publication" in text
         for view in ("community_figures", "bill", "producer_totals", "curve"):
             assert f"a public may not see this {view}" in street.refused("public", "--view", view)
 
     def test_three_are_enough_where_three_were_voted(self, street: Street) -> None:
         told = street.json("public", "--k", 3)
         assert {step["produced_wh"] for step in told["mix"]} == {0, 600}
+        assert {step["consumed_wh"] for step in told["mix"]} == {1_800}
         assert sum(step["shared_wh"] for step in told["mix"]) == 3 * ROOF_WH
+        assert "1490 of 1490 steps may be told" in street.view("public", "--k", 3).stdout
 
 
 class TestWhatWasTold:
@@ -236,14 +249,49 @@ class TestWhatWasTold:
         assert [one["consumed_wh"] for one in again["community"]] == [6 * HOME_WH, None]
         assert street.json(*words, "--group", all_but_one) == again, "again is the same"
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("member", "--as", 1, "--group", "others=2,3,4,5,6"),
+            ("member", "--as", 1, "--view", "community_figures", "--group", "others=2,3,4,5,6"),
+            ("financier", "--group", "half=1,2,3", "--group", "other=4,5,6"),
+            ("supplier", "--as", 7, "--group", "a=1,2,4,6", "--group", "b=1,3,5,6"),
+        ],
+    )
+    def test_nobody_s_question_takes_from_others(
+        self, street: Street, words: tuple[object, ...]
+    ) -> None:
+        everybody = (("public",), ("financier",), ("member", "--as", 4), ("supplier", "--as", 8))
+        kept = street.folder / "office.db.told"
+        before = {}
+        for who in everybody:
+            seen = street.json(*who, "--k", 3)
+            before[who] = (seen["mix"], seen["community"])
+            kept.unlink()
+        assert any(step["consumed_wh"] for step in before["public",][0])
+        for _ in range(2):
+            street.json(*words, "--k", 3)
+        for who in everybody:
+            seen = street.json(*who, "--k", 3)
+            assert (seen["mix"], seen["community"]) == before[who], who
+
+    def test_a_member_cannot_have_its_neighbour_taken_off(self, street: Street) -> None:
+        words = ("member", "--as", 1, "--view", "community_figures", "--k", 3)
+        for first in ("public", "financier", "dso"):
+            street.json(first, "--k", 3)
+            seen = street.json(*words, "--group", "a=1,3,4,5,6", "--group", "b=2,3,4,5,6")
+            assert [one["consumed_wh"] for one in seen["community"]] == [6 * HOME_WH, None, None]
+            (street.folder / "office.db.told").unlink()
+
     def test_it_is_kept_for_its_owner_alone_and_names_nobody(self, street: Street) -> None:
-        street.json("public")
+        street.json("public", "--k", 3)
         kept = street.folder / "office.db.told"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert "Home" not in kept.read_text()
         assert HOMES[0] not in kept.read_text()
         before = kept.read_text()
-        street.json("public")
+        assert before
+        street.json("public", "--k", 3)
         assert kept.read_text() == before
 
     def test_without_what_was_told_nothing_is_told(self, street: Street) -> None:
