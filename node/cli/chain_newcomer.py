@@ -1,7 +1,9 @@
-"""``daisee chain validator make`` and ``introduce``: a machine that joins a chain which runs."""
+"""``daisee chain validator make``, ``introduce`` and ``forget``: machines that come and go while a
+chain runs."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +11,16 @@ from typing import Final
 
 import click
 
+from node.chain.network.leaving import forget_node, without
 from node.chain.network.newcomers import PEER_FILE, introduce_validator, make_validator
 from node.chain.network.node_keys import Written
-from node.chain.network.record import Peer
-from node.cli.chain_options import folder_argument
+from node.chain.network.reach import reach_of
+from node.chain.network.record import Peer, load_network
+from node.chain.network.votes import refuse_while_it_seals
+from node.cli.chain_options import ask_once, folder_argument, yes_option
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 
-__all__ = ["introduce", "make"]
+__all__ = ["forget", "introduce", "make"]
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
@@ -63,6 +68,43 @@ def introduce(*, folder: Path, file: Path, as_json: bool) -> None:
     say()
     say("Copy network.toml and each machine's config to it, and restart them one after the other")
     say(f"When {peer.name} is up to date: daisee chain validator add {folder} {peer.number}")
+
+
+@click.command(epilog=example("daisee chain validator forget street 3"))
+@folder_argument
+@click.argument("who")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@yes_option
+@json_option
+def forget(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Take WHO, a validator's number or any node's name, from everybody's peers in FOLDER.
+
+    For a machine that is gone, or was stolen. A validator must have been voted out before, which
+    has to be final. The first block stays as it is, and WHO stays in network.toml as removed; its
+    number is given to nobody else.
+    """
+    network = load_network(folder)
+    peer = network.peer(int(who) if who.isdecimal() else who)
+    left = without(network, peer)
+    if peer.kind == "validator":
+        own = reach_of(folder, network).own
+        asyncio.run(refuse_while_it_seals(network, own, peer.address))
+    effects = [f"Takes {peer.name} from the peers of {len(left.peers)} nodes of {network.name}."]
+    if any(other.host == peer.host for other in left.peers):
+        effects.append(f"Another node stands on {peer.host}: that address stays allowed for it.")
+    if not dry_run:
+        ask_once(effects, yes=yes)
+    else:
+        for line in effects:
+            click.echo(line, err=True)
+    written = [] if dry_run else forget_node(folder, peer)
+    if as_json:
+        say_document(_document("daisee.chain.validator.forget/1", peer, written))
+        return
+    if written:
+        _say_files(written)
+        say()
+        say("Copy network.toml and each machine's config to it, restart them one after the other")
 
 
 def _document(schema: str, peer: Peer, written: Sequence[Written]) -> dict[str, object]:

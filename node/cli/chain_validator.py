@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,30 +13,28 @@ from node.chain.network.reach import reach_of
 from node.chain.network.record import Network, load_network
 from node.chain.network.status import network_status
 from node.chain.network.votes import (
+    Endpoints,
+    cast_votes,
     current_validators,
-    propose,
+    refuse_too_many,
     refuse_unsafe_removal,
+    take_back_if_done,
     votes_needed,
 )
-from node.cli.chain_newcomer import introduce, make
+from node.cli.chain_newcomer import forget, introduce, make
 from node.cli.chain_options import ask_once, folder_argument, yes_option
 from node.cli.output import example, json_option, say, say_document
-from node.clock import SystemClock, wall_seconds
+from node.clock import SystemClock
 from node.errors import ChainUnreachable, Refused
 
 __all__ = ["validator"]
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
-COUNTED_WITHIN_PERIODS: Final = 20
-COUNTED_WITHIN_S: Final = 20.0
-PAUSE_S: Final = 0.5
-
-Endpoints = Mapping[str, Path | str]
 
 
 @click.group()
 def validator() -> None:
-    """Make a further validator, and vote somebody in or out."""
+    """Make a further validator, vote somebody in or out, and forget who is gone."""
 
 
 @validator.command(epilog=example("daisee chain validator add street 0x5c…"))
@@ -51,6 +48,7 @@ def add(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -> N
 
     Each validator that can be asked from here votes; more than half of all must. Start the new
     machine before, and let it catch up: one that is voted in and away makes the chain weaker.
+    Votes that are counted are taken back, also when this is said again. Clique may have 7.
     """
     _vote(folder, who, add=True, dry_run=dry_run, yes=yes, as_json=as_json)
 
@@ -64,12 +62,13 @@ def add(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -> N
 def remove(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Vote WHO, an address or a validator's number, out.
 
-    Refused when the chain would stop without it. Stop its machine once it is out, not before.
+    Refused when the chain would stop without it. Stop its machine once it is out, not before; then
+    'daisee chain validator forget' takes it from everybody's peers.
     """
     _vote(folder, who, add=False, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-for _command in (make, introduce):
+for _command in (make, introduce, forget):
     validator.add_command(_command)
 
 
@@ -82,7 +81,9 @@ def _vote(folder: Path, who: str, *, add: bool, dry_run: bool, yes: bool, as_jso
         if name in {peer.name for peer in network.validators}
     }
     now, voters = asyncio.run(_who_votes(network, endpoints, address, add=add))
-    if not add:
+    if add:
+        refuse_too_many(network, now)
+    else:
         found = asyncio.run(
             network_status(network, reach_of(folder, network), folder, SystemClock())
         )
@@ -100,7 +101,7 @@ def _vote(folder: Path, who: str, *, add: bool, dry_run: bool, yes: bool, as_jso
         changed = False
     else:
         ask_once(effects, yes=yes)
-        changed = asyncio.run(_cast(network, endpoints, voters, address, add=add, needed=needed))
+        changed = asyncio.run(cast_votes(network, endpoints, voters, address, add=add))
     if as_json:
         say_document(
             {
@@ -141,34 +142,13 @@ async def _who_votes(
             continue
         if network.peer(name).address in now:
             voters.append(name)
+    if now and (address in now) == add:
+        await take_back_if_done(network, endpoints, address, add=add)
+        said = "validates already" if add else "does not validate"
+        raise Refused(f"{address} {said}", reason="no_change")
     if not voters:
         raise ChainUnreachable(
             "no validator can be asked from here",
             next_step="run it on a validator's machine; docs/operators.md forwards their sockets",
         )
-    if (address in now) == add:
-        said = "validates already" if add else "does not validate"
-        raise Refused(f"{address} {said}", reason="no_change")
     return now, voters
-
-
-async def _cast(
-    network: Network,
-    endpoints: Endpoints,
-    voters: list[str],
-    address: str,
-    *,
-    add: bool,
-    needed: int,
-) -> bool:
-    """Vote, and where the votes suffice wait until they are counted."""
-    for name in voters:
-        await propose(network, endpoints[name], address, add=add)
-    if len(voters) < needed:
-        return False
-    deadline_s = wall_seconds() + max(COUNTED_WITHIN_S, COUNTED_WITHIN_PERIODS * network.period_s)
-    while wall_seconds() < deadline_s:
-        if (address in await current_validators(network, endpoints[voters[0]])) == add:
-            return True
-        await asyncio.sleep(PAUSE_S)
-    return False

@@ -96,6 +96,7 @@ def introduce_validator(folder: Path, file: Path) -> tuple[Peer, list[Written]]:
                 f"{other.name} of {network.name} has the same name or key, and is another machine",
                 file=file,
             )
+    _known(network, peer.number)
     network = _with(folder, network, peer)
     written = [_written(folder, Path(FILE), network_text(network))]
     return peer, written + write_derived(folder, network, rewrite=True)
