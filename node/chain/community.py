@@ -21,6 +21,7 @@ from eth_utils.crypto import keccak
 from node.chain.json_rpc import block_query
 from node.chain.network.record import GAS_PRICE_WEI
 from node.chain.rpc import NO_ANSWER, Rpc
+from node.config.endpoints import without_credentials
 from node.errors import ChainMismatch, ChainUnreachable, ConfigurationError
 
 __all__ = [
@@ -53,7 +54,7 @@ MAX_URLS: Final = 16
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}")
-_URL: Final = re.compile(r"https?://[^\s\"']{1,200}")
+_URL: Final = re.compile(r"https?://[^\s\"'@]{1,200}")
 _HEADING: Final = """\
 # A community's chain and contracts, as its operator published them. Nothing here is secret; every
 # member's file is the same, and a node refuses a chain or a contract that differs from it.
@@ -237,7 +238,11 @@ def _urls(document: Mapping[str, object], name: str, *, least: int) -> tuple[str
         raise ConfigurationError(f"{name} must list {least} to {MAX_URLS} URLs")
     for url in value:
         if not isinstance(url, str) or _URL.fullmatch(url) is None:
-            raise ConfigurationError(f"{name} has {url!r}; a URL of http or https is needed")
+            shown = without_credentials(str(url))
+            raise ConfigurationError(
+                f"{name} has {shown!r}; a URL of http or https is needed, without user or token:"
+                " every member has the same file"
+            )
     return tuple(value)
 
 

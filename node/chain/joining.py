@@ -10,7 +10,7 @@ from typing import Final
 
 from node.chain.bootstrap import ACCESS, REGISTRY, Role
 from node.chain.community import Community, verify_community
-from node.chain.http import http_rpc
+from node.chain.http import FOR_MEMBERS, http_rpc
 from node.chain.invites import CLOCK_SLACK_S
 from node.chain.join_requests import JoinRequest
 from node.chain.json_rpc import block_query, number
@@ -36,28 +36,33 @@ class Found:
 
 
 @asynccontextmanager
-async def community_rpc(community: Community, url: str | None = None) -> AsyncIterator[Rpc]:
-    """A checked connection to a community's chain: by the URL that is given, else by the first of
-    its own that answers.
+async def community_rpc(community: Community, place: str | None = None) -> AsyncIterator[Rpc]:
+    """A checked connection to a community's chain: by the URL that is given, or the file that holds
+    it, else by the first of its own that answers.
 
     Raises ChainMismatch when an endpoint serves another chain or other contracts, which is not
-    passed over in silence, and ChainUnreachable when none answers.
+    passed over in silence, ChainUnreachable when none answers, and ConfigurationError.
     """
-    urls: Sequence[str] = (url,) if url else community.rpc_urls
+    places: Sequence[str] = (place,) if place else community.rpc_urls
     async with AsyncExitStack() as until_end:
         silent: list[str] = []
-        for candidate in urls:
+        next_step = "check the network, or the VPN that leads to the community's machines"
+        for candidate in places:
             try:
                 rpc = await until_end.enter_async_context(http_rpc(candidate))
-            except ChainUnreachable:
-                silent.append(candidate)
+            except ChainUnreachable as error:
+                if error.next_step == FOR_MEMBERS:
+                    silent.append(f"{candidate} (which wants a member's token)")
+                    next_step = FOR_MEMBERS
+                else:
+                    silent.append(candidate)
                 continue
             await verify_community(rpc, community)
             yield rpc
             return
         raise ChainUnreachable(
             f"no endpoint of {community.name} answers: {', '.join(silent)}",
-            next_step="check the network, or the VPN that leads to the community's machines",
+            next_step=next_step,
         )
 
 

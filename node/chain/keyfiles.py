@@ -27,6 +27,7 @@ __all__ = [
     "HouseholdKeys",
     "PendingKey",
     "household_keys",
+    "keep_secret",
     "open_key",
     "pending_key",
     "put_in_place",
@@ -82,6 +83,16 @@ def household_keys(places: HouseholdKeys, draw: Draw) -> tuple[Key, Key]:
             next_step="run this as the user that the node runs as",
         ) from error
     return open_key(places.owner), open_key(places.signer)
+
+
+def keep_secret(path: Path, text: str) -> None:
+    """Keep another secret beside the keys, like them for whom the folder belongs to alone.
+
+    Raises OSError.
+    """
+    above = _nearest_folder(path)
+    write_secret(path, text)
+    _chown(path, above.stat())
 
 
 def open_key(files: KeyFiles) -> Key:

@@ -13,6 +13,7 @@ import click
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 from node.cli.paths import places
 from node.config import NodeConfig, load_config, refuse_open_secrets
+from node.config.endpoints import without_credentials
 from node.service.rooms import check_rooms
 
 __all__ = ["CONFIG_VARIABLE", "config", "config_options", "find_config", "settings_of"]
@@ -94,7 +95,10 @@ def show(
 ) -> None:
     """Show every setting that holds. Secrets are in files of their own, and not shown."""
     settings = settings_of(config_file, changes)
-    values = dict(_values(settings))
+    values = {
+        key: without_credentials(value) if isinstance(value, str) else value
+        for key, value in _values(settings)
+    }
     if as_json:
         document: dict[str, object] = {"file": str(settings.file), "settings": values}
         if origin:

@@ -27,6 +27,7 @@ from node.config.adding import (
     with_settings,
     writing,
 )
+from node.config.endpoints import FILE, file_of, from_folder, url_with_token
 from node.errors import ChainUnreachable, ConfigurationError, Refused
 from node.units import parse_duration_s
 
@@ -40,6 +41,7 @@ __all__ = ["join"]
 
 COMMUNITY_FILE: Final = "community.toml"
 REQUEST_FILE: Final = "join-request.txt"
+RPC_FILE: Final = "rpc-url"
 LOOK_EVERY_S: Final = 1
 RELAYS_TRIED: Final = 3
 DEFAULT_SLOT_S: Final = 900
@@ -85,6 +87,14 @@ class _Home:
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"this is not TOML: {error}", file=self.config) from error
 
+    def asked(self, settings: Mapping[str, Any]) -> str | None:
+        """The file with a token from which the chain is asked; None where it wants none, and then
+        the community's own endpoints are as good."""
+        said = str(settings.get("chain", {}).get("rpc", ""))
+        if file_of(said) is None:
+            return None
+        return from_folder(said, self.config.absolute().parent)
+
     def keys(self, settings: Mapping[str, Any]) -> HouseholdKeys:
         """Where the keys are or will be: where the settings say, else in the usual folder."""
         from node.chain.keyfiles import HouseholdKeys  # noqa: PLC0415 - loads web3
@@ -104,6 +114,7 @@ class _Home:
     short_help="Join a community with its operator's invite.",
     epilog=example(
         "daisee join anne.invite           # checks, makes the keys, writes the request",
+        "daisee join anne.invite --rpc file:rpc-url   # an endpoint that wants a token: its URL",
         "daisee join --wait 10m            # afterwards: is the household admitted?",
     ),
 )
@@ -202,7 +213,7 @@ async def _join(
     _, settings = home.settings()
     _refuse_another(home, settings, community)
     keys = home.keys(settings)
-    async with community_rpc(community, rpc_url) as rpc:
+    async with community_rpc(community, rpc_url or home.asked(settings)) as rpc:
         found = await check_invited(rpc, community, clock)
     words = community_words(community)
     effects = [
@@ -255,9 +266,12 @@ def _write(
     text, settings = home.settings()
     keys = home.keys(settings)
     owner, signer = household_keys(keys, secrets.token_bytes)
-    url = rpc_url or settings.get("chain", {}).get("rpc") or community.rpc_urls[0]
-    changed = _with_chain(text, settings, community, url)
-    replace_file(home.config, _with_key(changed, settings, keys))
+    asked = settings.get("chain", {}).get("rpc") or community.rpc_urls[0]
+    if rpc_url is not None:
+        asked = _kept(rpc_url, keys)
+    changed = _with_chain(text, settings, community, asked)
+    folder = keys.signer.keystore.parent
+    replace_file(home.config, _with_key(changed, settings, keys), reader=folder)
     with writing(home.community):
         save_community(home.community, community)
     request, request_text = make_request(
@@ -266,6 +280,21 @@ def _write(
     with writing(home.request):
         write_secret(home.request, request_text + "\n")
     return request, request_text
+
+
+def _kept(place: str, keys: HouseholdKeys) -> str:
+    """Where the node is to ask. A file with a token is copied to the signing key, for the node's
+    user alone: the one that was given may be on a stick, or somebody else's."""
+    from node.chain.keyfiles import keep_secret  # noqa: PLC0415 - loads web3
+
+    given = file_of(place)
+    if given is None:
+        return place
+    kept = keys.signer.keystore.absolute().with_name(RPC_FILE)
+    if not kept.exists() or not kept.samefile(given):
+        with writing(kept):
+            keep_secret(kept, url_with_token(given) + "\n")
+    return f"{FILE}{kept}"
 
 
 async def _handed_over(community: Community, request: str) -> str:
@@ -297,7 +326,8 @@ async def _look(home: _Home, rpc_url: str | None, wait_s: int, *, as_json: bool)
         )
     community = load_community(home.community)
     request = read_request(request_text(home.request))
-    async with community_rpc(community, rpc_url) as rpc:
+    _, settings = home.settings()
+    async with community_rpc(community, rpc_url or home.asked(settings)) as rpc:
         number, left_s = await number_of(rpc, community, request), wait_s
         while not number and left_s > 0:
             await asyncio.sleep(LOOK_EVERY_S)

@@ -55,7 +55,10 @@ def operator_options(command: _F) -> _F:
 def rpc_option(command: _F) -> _F:
     """Another endpoint than those of the community."""
     return click.option(
-        "--rpc", "rpc_url", metavar="URL", help="Ask this node.  [default: the community's]"
+        "--rpc",
+        "rpc_url",
+        metavar="URL",
+        help="Ask this node; file:PATH where it wants a token.  [default: the community's]",
     )(command)
 
 

@@ -46,23 +46,29 @@ def with_settings(text: str, section: str, values: Mapping[str, Scalar]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str, *, reader: Path | None = None) -> None:
     """Write a file in place of what is there, whole or not at all; its mode and owner stay.
 
-    Raises ConfigurationError when it cannot be written.
+    A new one is its owner's alone; made by root, the group of ``reader``, a folder of the service's
+    user, may read it too. Raises ConfigurationError when it cannot be written.
     """
     part = path.with_name(path.name + ".part")
     with writing(path, "run it as the user that owns the settings, or name others with --config"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
             was = path.stat()
-            part.chmod(was.st_mode & 0o7777)
             if os.geteuid() == 0:
                 os.chown(part, was.st_uid, was.st_gid)
+            part.chmod(was.st_mode & 0o7777)
+        elif reader is not None and os.geteuid() == 0:
+            os.chown(part, -1, reader.stat().st_gid)
+            part.chmod(0o640)
         part.replace(path)
 
 

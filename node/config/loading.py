@@ -15,6 +15,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_type_hints
 
+from node.config.endpoints import OF_A_FILE, from_folder, misplaced, without_credentials
 from node.config.lines import line_of_error, lines_of_keys
 from node.config.sections import (
     ChainSection,
@@ -194,6 +195,8 @@ class _Reading:
         if not is_right:
             raise self._complaint(key, f"is {value!r}; {_KINDS[wanted]} is needed")
         self._check_bounds(key, value, field.metadata)
+        if "endpoint" in field.metadata:
+            return from_folder(str(value), self.path.absolute().parent)
         return value
 
     def _from_text(self, key: str, text: str, wanted: type) -> object:
@@ -214,6 +217,8 @@ class _Reading:
         if "address" in bounds and not _ADDRESS.fullmatch(value):
             raise self._complaint(key, f"is {value!r}; 0x and 40 hexadecimal digits are needed")
 
+        if "endpoint" in bounds and (why := misplaced(value)):
+            raise self._complaint(key, why, OF_A_FILE if "@" in value else "")
         if "url" in bounds and not _URL.fullmatch(value):
             raise self._complaint(key, f"is {value!r}; http:// or https:// and a host are needed")
 
@@ -222,9 +227,10 @@ class _Reading:
             message = f"is not a section{_nearest(section, _NAMES)}"
             raise complaint(self.path, section, origin, message)
 
-    def _complaint(self, key: str, message: str) -> ConfigurationError:
+    def _complaint(self, key: str, message: str, next_step: str = "") -> ConfigurationError:
+        """The error about a value; a URL in it may be a slip that has a password in it."""
         origin = self.origins.get(key) or self.origins.get(key.partition(".")[0])
-        return complaint(self.path, key, origin, message)
+        return complaint(self.path, key, origin, without_credentials(message), next_step)
 
 
 _KINDS: Final = {

@@ -1,4 +1,4 @@
-"""Files that only the node's own user may read: keys and passwords."""
+"""Files that only the node's own user may read: keys, passwords, a URL with a token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from node.config.endpoints import file_of
 from node.config.sections import NodeConfig
 from node.errors import ConfigurationError
 
@@ -73,6 +74,8 @@ def _read(path: Path, config: NodeConfig) -> str:
 def _secret_files(config: NodeConfig) -> Iterator[tuple[str, Path]]:
     if config.key.keystore is not None:
         yield "key.keystore", config.key.keystore
+    if config.chain is not None and (path := file_of(config.chain.rpc)) is not None:
+        yield "chain.rpc", path
     if config.key.password_file is not None:
         yield "key.password_file", config.key.password_file
     if config.publish is not None and config.publish.password_file is not None:

@@ -52,12 +52,13 @@ class HouseholdSection:
 class ChainSection:
     """The chain and the market's contract on it. Without ``trade`` nothing is signed or sent.
 
+    ``rpc`` is where the chain is asked: a URL, or ``file:PATH`` with one that has a token in it.
     ``relay`` is who carries this household's orders first; without one they go by themselves.
     ``finality_depth`` is the number of blocks on top of one that make it final: the community's
     engine and its validators decide it. Until then money is shown as not final.
     """
 
-    rpc: str
+    rpc: str = field(metadata={"endpoint": True})
     chain_id: int = field(metadata={"least": 1, "most": 2**63 - 1})
     market: str = field(metadata={"address": True})
     trade: bool = False

@@ -80,6 +80,7 @@ def test_an_older_file_without_a_gas_price_is_understood() -> None:
         ({"operator": "0x" + "0g" * 20}, "operator is"),
         ({"rpc_urls": []}, "rpc_urls must list"),
         ({"rpc_urls": ["ftp://example"]}, "rpc_urls has 'ftp://example'"),
+        ({"rpc_urls": ["https://7:TOKEN@rpc.example/"]}, "rpc_urls has 'https://rpc.example/'"),
         ({"contracts": {"EnergyMarket": "0x" + "00" * 20}}, "contracts must name"),
         ({"name": "two\nlines"}, "name must be"),
         ({"market": "0x00"}, "market is nothing that a community file says"),

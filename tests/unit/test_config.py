@@ -101,7 +101,9 @@ def test_text_of_the_environment_becomes_what_its_setting_needs(tmp_path: Path) 
         (METER + "[household]\nslot_s = true\n", "config.toml:5: household.slot_s is True;"),
         (METER + '[household]\ntime_zone = "Paris"\n', "config.toml:5: household.time_zone is"),
         (METER + '[metrics]\nhost = "0.0.0.0"\n', "config.toml:5: metrics.host is '0.0.0.0'"),
-        (METER + '[chain]\nrpc = "x"\n', "config.toml:4: chain.chain_id is missing"),
+        (METER + '[chain]\nrpc = "http://x"\n', "config.toml:4: chain.chain_id is missing"),
+        (METER + '[chain]\nrpc = "x"\n', "config.toml:5: chain.rpc is 'x'; http:// or"),
+        (METER + '[chain]\nrpc = "ws://x/"\n', "config.toml:5: chain.rpc is 'ws://x/'; http:"),
         (METER + CHAIN.replace(MARKET, "0x12"), "config.toml:7: chain.market is '0x12'"),
         (METER + "baud = 1\n", "config.toml:4: meter.baud: 1 is no usual speed"),
         (METER + "prot = 1\n", "config.toml:4: meter.prot: is not known"),
@@ -157,12 +159,39 @@ def test_relative_paths_start_from_the_file(tmp_path: Path) -> None:
     assert config.storage.database == tmp_path / "node.db"
 
 
+def test_a_file_with_a_url_is_looked_for_beside_the_settings(tmp_path: Path) -> None:
+    text = METER + CHAIN.replace("http://127.0.0.1:8545", "file:keys/rpc-url")
+    chain = loaded(tmp_path, text).chain
+    assert chain is not None
+    assert chain.rpc == f"file:{tmp_path}/keys/rpc-url"
+
+
+@pytest.mark.parametrize(
+    "rpc",
+    [
+        '"https://7:SEKRET@rpc.street.example/"',
+        '"https://7:SEK/RET@rpc.street.example/"',
+        '"SEKRET@rpc.street.example"',
+        '["https://7:SEKRET@rpc.street.example/"]',
+    ],
+)
+def test_a_token_in_the_settings_is_refused_and_not_shown(tmp_path: Path, rpc: str) -> None:
+    told = complaint(tmp_path, METER + CHAIN.replace('"http://127.0.0.1:8545"', rpc))
+    assert "config.toml:5: chain.rpc" in told
+    assert "SEK" not in told
+    told = complaint(tmp_path, METER + CHAIN, {"DAISEE_CHAIN__RPC": rpc.strip('"')})
+    assert "environment DAISEE_CHAIN__RPC: chain.rpc" in told
+    assert "SEK" not in told
+    told = complaint(tmp_path, METER + CHAIN + 'relay = "https://7:SEKRET@relay.example"\n')
+    assert "chain.relay is 'https://relay.example'" in told
+
+
 def test_the_service_and_a_user_have_their_own_database(tmp_path: Path) -> None:
     config = loaded(tmp_path, METER, {"XDG_STATE_HOME": str(tmp_path / "state")})
     assert config.storage.database == tmp_path / "state/daisee/node.db"
 
 
-@pytest.mark.parametrize("section", ["key", "publish", "meter"])
+@pytest.mark.parametrize("section", ["key", "publish", "meter", "chain"])
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, section: str, mode: int) -> None:
     secret = tmp_path / "password"
@@ -170,16 +199,18 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, section: str, 
     secret.chmod(0o600)
     tables = {
         "key": METER + '[key]\npassword_file = "password"\n',
+        "chain": METER + CHAIN.replace("http://127.0.0.1:8545", "file:password"),
         "publish": METER + '[publish]\nbroker = "hub"\npassword_file = "password"\n',
         "meter": '[meter]\nkind = "tasmota"\nbroker = "hub"\npassword_file = "password"\n',
     }
+    key = "chain.rpc" if section == "chain" else f"{section}.password_file"
     config = loaded(tmp_path, tables[section])
     refuse_open_secrets(config)
     secret.chmod(mode)
-    with pytest.raises(ConfigurationError, match=rf"{section}\.password_file .*mode {mode:04o}"):
+    with pytest.raises(ConfigurationError, match=rf"{key} .*mode {mode:04o}"):
         refuse_open_secrets(config)
     secret.unlink()
-    with pytest.raises(ConfigurationError, match=rf"config\.toml:\d+: {section}\.password_file"):
+    with pytest.raises(ConfigurationError, match=rf"config\.toml:\d+: {key}"):
         refuse_open_secrets(config)
 
 

@@ -74,6 +74,7 @@ def test_text_comes_back_as_it_went_in(first: str, second: str) -> None:
 def test_a_file_is_replaced_with_its_mode_kept(tmp_path: Path) -> None:
     path = tmp_path / "etc" / "config.toml"
     replace_file(path, "a = 1\n")
+    assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
     replace_file(path, "a = 2\n")
     assert path.read_text() == "a = 2\n"
