@@ -240,8 +240,6 @@ class MeterBook:
             power_w=None if frame is None else frame.power_w,
             power_va=None if frame is None else frame.power_va,
             registers=None if series is None else series.reading(),
-            tells_import=series is not None and series.imported.has_begun,
-            tells_export=series is not None and series.exported.has_begun,
             clock_ahead_s=None if CLOCK_STANDS in self._notes() else self._clock_ahead_s,
             fault=own_fault.message if own_fault is not None else fault,
         )

@@ -28,11 +28,9 @@ class MeterHealth:
 
     ``frames`` and ``rejected`` count what was decoded and what codecs refused; ``held`` the samples
     of registers that the guard did not believe; ``doubts`` the frames that nothing was given out
-    for, by reason. ``registers`` are the counted totals of the newest sample; ``tells_import`` and
-    ``tells_export`` say which of the two the meter has ever told: the other is a 0 to add up with,
-    and no measurement. Of power a meter tells W or VA. ``clock_ahead_s`` is by how much the meter's
-    clock is ahead of the node's, None where it has none that it trusts. ``fault`` says what a
-    person must look at.
+    for, by reason. ``registers`` are the counted totals of the newest sample. Of power a meter
+    tells W or VA. ``clock_ahead_s`` is by how much the meter's clock is ahead of the node's, None
+    where it has none that it trusts. ``fault`` says what a person must look at.
     """
 
     state: MeterState
@@ -47,7 +45,5 @@ class MeterHealth:
     power_w: int | None = None
     power_va: int | None = None
     registers: RegisterReading | None = None
-    tells_import: bool = False
-    tells_export: bool = False
     clock_ahead_s: int | None = None
     fault: str | None = None

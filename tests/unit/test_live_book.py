@@ -86,17 +86,6 @@ def test_a_meter_without_export_counts_none() -> None:
     for second in (0, 10, 20):
         book.observe(came(NOON_S + second, frame(100 + second)))
     assert reading_at(book, 15).export_wh == 0
-    health = book.health(NOON_S + 20, connected=True)
-    assert (health.tells_import, health.tells_export) == (True, False)
-
-
-def test_a_register_is_told_once_a_second_sample_confirms_the_first() -> None:
-    book = MeterBook(MESSAGES)
-    assert not book.health(NOON_S, connected=True).tells_export
-    told(book, (0, 100, 7))
-    assert not book.health(NOON_S, connected=True).tells_export
-    assert told(book, (10, 101, 7)).health(NOON_S + 10, connected=True).tells_export
-    assert restarted(book).health(NOON_S + 10, connected=False).tells_export
 
 
 def test_an_export_that_joins_later_claims_nothing_for_what_it_counted_before() -> None:
