@@ -228,11 +228,17 @@ def test_an_address_without_a_market_is_not_the_chain_agreed_on(live: LiveMarket
     assert "no contract" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense"])
-def test_a_chain_that_does_not_answer(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("http://127.0.0.1:1", 5, "does not answer"),
+        ("nonsense", 3, "the chain's URL is 'nonsense'; http:// or https://"),
+    ],
+)
+def test_a_chain_that_does_not_answer(url: str, code: int, said: str) -> None:
     result = CliRunner().invoke(cli, ["audit", "--rpc", url, "--market", NOBODY])
-    assert result.exit_code == 5
-    assert "does not answer" in result.stderr
+    assert result.exit_code == code
+    assert said in result.stderr
 
 
 class Pages:
