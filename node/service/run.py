@@ -20,12 +20,10 @@ import asyncio
 import logging
 import os
 import random
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from node import __version__
@@ -39,6 +37,7 @@ from node.model import Household
 from node.ports import IntentState, Market, OrderSigner
 from node.publish.status_http import serve_status
 from node.service.confirming import heed
+from node.service.evidence import EVIDENCE_KEY_BYTES, evidence_key
 from node.service.instance import only_instance
 from node.service.market import HouseholdKey, LateMarket, Limits
 from node.service.notify import Notifier
@@ -46,14 +45,12 @@ from node.service.paper import PaperMarket, PaperSigner, told_on_paper
 from node.service.picture import Picture
 from node.service.publishing import publish
 from node.service.rooms import broker_of, check_rooms, meter_of, strategy_of
-from node.service.upkeep import EVIDENCE_KEY, Upkeep
+from node.service.upkeep import Upkeep
 from node.store import NodeDatabase
 
-__all__ = ["run_service"]
+__all__ = ["EVIDENCE_KEY_BYTES", "run_service"]
 
 log = logging.getLogger("daisee.service")
-
-EVIDENCE_KEY_BYTES: Final = 32
 
 FIRST_PAUSE_S: Final = 5
 LONGEST_PAUSE_S: Final = 300
@@ -268,33 +265,3 @@ class Service:
                 seen = progress
                 self._notifier.alive()
             await asyncio.sleep(self._notifier.watchdog_s / 6)
-
-
-def evidence_key(database: Path) -> bytes:
-    """The secret that salts the evidence of orders: made once, beside the database, for its owner
-    alone. Without it nobody can open what stands on chain, so backups hold it too.
-
-    Raises ConfigurationError when the file is damaged or cannot be written.
-    """
-    path = database.with_name(EVIDENCE_KEY)
-    try:
-        if not path.exists():
-            part = path.with_name(path.name + ".part")
-            part.unlink(missing_ok=True)
-            with os.fdopen(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-            ) as file:
-                file.write(secrets.token_bytes(EVIDENCE_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        key = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"the evidence key cannot be used: {error}", file=path) from error
-    if len(key) != EVIDENCE_KEY_BYTES:
-        raise ConfigurationError(
-            f"the evidence key has {len(key)} bytes instead of {EVIDENCE_KEY_BYTES}",
-            file=path,
-            next_step="put it back from a backup; without it old evidence cannot be opened",
-        )
-    return key

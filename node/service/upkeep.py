@@ -1,5 +1,5 @@
-"""What a node does for itself at night: a backup that is opened and checked, and forgetting raw
-samples that nobody will ask for any more."""
+"""What a node does for itself at night: forgetting raw samples that nobody will ask for any more,
+and a backup that is opened and checked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 from node.clock import Clock
 from node.config import StorageSection
 from node.errors import ConfigurationError, Transient
+from node.service.evidence import EVIDENCE_KEY, copy_evidence_key
 from node.store import NodeDatabase
 
 __all__ = ["BACKUP_NAME", "EVIDENCE_KEY", "Upkeep"]
@@ -19,7 +20,6 @@ __all__ = ["BACKUP_NAME", "EVIDENCE_KEY", "Upkeep"]
 log = logging.getLogger("daisee.service")
 
 BACKUP_NAME: Final = "node.db"
-EVIDENCE_KEY: Final = "evidence.key"
 DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
 
@@ -59,6 +59,8 @@ class Upkeep:
         """Night after night, until cancelled."""
         while True:
             await self._clock.sleep_until(self.next_s(self._clock.now_s()))
+            # By itself: a place for backups that is gone must not let the database grow for ever.
+            self._forget_in_time()
             await self._with_tries()
 
     def next_s(self, now_s: int) -> int:
@@ -70,30 +72,39 @@ class Upkeep:
         due_s = now_s // DAY_S * DAY_S + self._settings.backup_hour * HOUR_S + self._minute_s
         return due_s if due_s > now_s else due_s + DAY_S
 
-    async def once(self) -> None:
-        """A backup, and what is too old is forgotten. Raises Transient or ConfigurationError."""
+    async def back_up(self) -> None:
+        """A backup of the database, and of the key without which it is nothing.
+
+        Raises Transient, ConfigurationError or OSError.
+        """
         self._settings.backup_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(
             self._storage.backup, self.backup_path, keep=self._settings.keep_backups
         )
-        self._copy_key()
-        before_s = self._clock.now_s() - self._settings.keep_samples_days * DAY_S
-        pruned = self._storage.prune_samples(before_s)
-        log.info("backup_made path=%s samples_pruned=%d", self.backup_path, pruned)
+        copy_evidence_key(self._settings.database, self._settings.backup_folder)
+        log.info("backup_made path=%s", self.backup_path)
 
-    def _copy_key(self) -> None:
-        """The evidence key goes with the database: one is nothing without the other."""
-        key = self._settings.database.with_name(EVIDENCE_KEY)
-        copy = self._settings.backup_folder / EVIDENCE_KEY
-        if key.exists() and not copy.exists():
-            copy.touch(mode=0o600)
-            copy.write_bytes(key.read_bytes())
+    def forget_samples(self) -> int:
+        """Raw samples older than the settings want them; how many batches there were.
+
+        Raises Transient or ConfigurationError.
+        """
+        before_s = self._clock.now_s() - self._settings.keep_samples_days * DAY_S
+        return self._storage.prune_samples(before_s)
+
+    def _forget_in_time(self) -> None:
+        try:
+            pruned = self.forget_samples()
+        except (Transient, ConfigurationError) as error:
+            log.warning("samples_not_pruned why=%r", str(error))
+        else:
+            log.info("samples_pruned batches=%d", pruned)
 
     async def _with_tries(self) -> None:
         """An hour between two tries; what failed at last is tried again the next night."""
         for number in range(TRIES):
             try:
-                await self.once()
+                await self.back_up()
             except (Transient, ConfigurationError, OSError) as error:
                 if str(error) != self.trouble:
                     log.warning("backup_failed why=%r", str(error))

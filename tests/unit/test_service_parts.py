@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,16 +16,27 @@ from node.clock import ManualClock
 from node.config import StorageSection
 from node.errors import ConfigurationError, Refused, StorageBusy
 from node.model import BEFORE_ALL, Order, SampleBatch, Side, SignedOrder
+from node.service.evidence import EVIDENCE_KEY, evidence_key
 from node.service.instance import only_instance
 from node.service.notify import Notifier
 from node.service.paper import PaperMarket, PaperSigner
 from node.service.picture import day_start_s
-from node.service.run import evidence_key
 from node.service.upkeep import DAY_S, HOUR_S, OVERDUE_S, SOON_S, TRIES, Upkeep
 from node.slots import parse_iso_utc
 from node.store import NodeDatabase
 
 NOON_S = 20_000 * DAY_S + 12 * HOUR_S
+
+
+class EndingClock(ManualClock):
+    """A clock that jumps, up to an end: whoever sleeps beyond it gets a TimeoutError."""
+
+    ends_at_s = 2**40
+
+    async def sleep_until(self, unix_s: int) -> None:
+        if unix_s > self.ends_at_s:
+            raise TimeoutError
+        await super().sleep_until(unix_s)
 
 
 class Night:
@@ -34,7 +47,7 @@ class Night:
             folder / "node.db", folder / "backups", keep_backups=2, keep_samples_days=31
         )
         self.storage = NodeDatabase.open(self.settings.database)
-        self.clock = ManualClock(now_s)
+        self.clock = EndingClock(now_s)
         self.upkeep = Upkeep(self.settings, self.storage, self.clock, random.Random(1))
 
     def made_at(self, at_s: int) -> None:
@@ -50,7 +63,7 @@ def night(tmp_path: Path) -> Night:
 def test_the_first_backup_comes_soon_and_the_next_at_night(night: Night) -> None:
     assert night.upkeep.last_backup_s is None
     assert night.upkeep.next_s(NOON_S) == NOON_S + SOON_S
-    asyncio.run(night.upkeep.once())
+    asyncio.run(night.upkeep.back_up())
     night.made_at(NOON_S)
     due_s = night.upkeep.next_s(NOON_S)
     assert due_s // DAY_S == NOON_S // DAY_S + 1
@@ -59,16 +72,16 @@ def test_the_first_backup_comes_soon_and_the_next_at_night(night: Night) -> None
 
 
 def test_a_node_that_was_off_at_night_catches_up(night: Night) -> None:
-    asyncio.run(night.upkeep.once())
+    asyncio.run(night.upkeep.back_up())
     night.made_at(NOON_S - OVERDUE_S - 1)
     assert night.upkeep.next_s(NOON_S) == NOON_S + SOON_S
 
 
 def test_a_backup_holds_the_key_too_and_can_be_opened(night: Night) -> None:
     key = evidence_key(night.settings.database)
-    asyncio.run(night.upkeep.once())
-    asyncio.run(night.upkeep.once())
-    asyncio.run(night.upkeep.once())
+    asyncio.run(night.upkeep.back_up())
+    asyncio.run(night.upkeep.back_up())
+    asyncio.run(night.upkeep.back_up())
     folder = night.settings.backup_folder
     assert sorted(path.name for path in folder.iterdir()) == [
         "evidence.key",
@@ -84,9 +97,67 @@ def test_raw_samples_are_forgotten_after_their_days(night: Night) -> None:
     for age_days in (40, 32, 30, 1):
         end_s = NOON_S - age_days * DAY_S
         night.storage.add_samples(SampleBatch("m", end_s - 900, end_s, 1, b"x"))
-    asyncio.run(night.upkeep.once())
+    assert night.upkeep.forget_samples() == 2
     kept = [batch.to_s for batch in night.storage.samples("m", 0, NOON_S)]
     assert kept == [NOON_S - 30 * DAY_S, NOON_S - DAY_S]
+
+
+def test_samples_are_forgotten_while_no_backup_can_be_made(night: Night) -> None:
+    night.settings.backup_folder.write_text("a file stands where the folder was meant to be")
+    end_s = NOON_S - 40 * DAY_S
+    night.storage.add_samples(SampleBatch("m", end_s - 900, end_s, 1, b"x"))
+
+    async def two_nights() -> None:
+        with suppress(TimeoutError):
+            await night.upkeep.run()
+
+    night.clock.ends_at_s = NOON_S + 2 * DAY_S
+    asyncio.run(two_nights())
+    assert "backups" in night.upkeep.trouble
+    assert list(night.storage.samples("m", 0, NOON_S)) == []
+
+
+@pytest.mark.parametrize("torn", [b"", b"\0" * 31])
+def test_a_torn_copy_of_the_key_is_mended_by_the_next_backup(night: Night, torn: bytes) -> None:
+    """As left by a power cut between making the file and filling it."""
+    key = evidence_key(night.settings.database)
+    folder = night.settings.backup_folder
+    folder.mkdir()
+    (folder / EVIDENCE_KEY).write_bytes(torn)
+    (folder / f"{EVIDENCE_KEY}.part").write_bytes(torn)
+    asyncio.run(night.upkeep.back_up())
+    assert evidence_key(folder / "node.db") == key
+    assert (folder / EVIDENCE_KEY).stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in folder.iterdir()) == [EVIDENCE_KEY, "node.db"]
+
+
+def test_a_power_cut_while_the_key_is_copied_leaves_the_copy_from_before(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evidence_key(night.settings.database)
+    asyncio.run(night.upkeep.back_up())
+    night.settings.database.with_name(EVIDENCE_KEY).write_bytes(first[::-1])
+
+    def cut(_file: int) -> None:
+        raise OSError(errno.EIO, "the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.service.evidence.os.fsync", cut)
+        with pytest.raises((OSError, StorageBusy)):
+            asyncio.run(night.upkeep.back_up())
+    copy = night.settings.backup_folder / EVIDENCE_KEY
+    assert copy.read_bytes() == first
+    asyncio.run(night.upkeep.back_up())
+    assert copy.read_bytes() == first[::-1]
+    assert copy.with_name(f"{EVIDENCE_KEY}.1").read_bytes() == first, "old evidence wants it"
+
+
+def test_a_damaged_key_never_replaces_the_last_good_copy(night: Night) -> None:
+    key = evidence_key(night.settings.database)
+    asyncio.run(night.upkeep.back_up())
+    night.settings.database.with_name(EVIDENCE_KEY).write_bytes(b"")
+    asyncio.run(night.upkeep.back_up())
+    assert evidence_key(night.settings.backup_folder / "node.db") == key
 
 
 def test_a_failing_backup_is_tried_again_and_told_once(
