@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from node.errors import ConfigurationError
+from node.errors import ConfigurationError, DaiseeError, StorageBusy
+from node.service.disk import may_pass
 
 __all__ = ["only_instance"]
 
@@ -18,17 +19,14 @@ def only_instance(database: Path) -> Iterator[None]:
     """Hold the lock of a database until the block ends, or the process, however it ends.
 
     The file beside the database holds the process id of who has it. It is not removed: a lock on a
-    removed file would lock nobody out. Raises ConfigurationError when another node has it.
+    removed file would lock nobody out. Raises ConfigurationError when another node has it, or when
+    this user may not write there, and StorageBusy when the disk is full.
     """
     path = database.with_name(database.name + ".lock")
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot lock the node's database ({error.strerror})",
-            file=path,
-            next_step="check that the folder exists and that this user may write to it",
-        ) from error
+        raise _not_locked(path, error) from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,8 +37,22 @@ def only_instance(database: Path) -> Iterator[None]:
                 file=database,
                 next_step="'systemctl status daisee-node' shows it; stop it before starting one",
             ) from None
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
+        try:
+            os.ftruncate(file, 0)
+            os.write(file, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise _not_locked(path, error) from error
         yield
     finally:
         os.close(file)
+
+
+def _not_locked(path: Path, error: OSError) -> DaiseeError:
+    what = f"cannot lock the node's database ({error.strerror})"
+    if may_pass(error):
+        return StorageBusy(f"{path}: {what}", next_step="make room on that disk")
+    return ConfigurationError(
+        what,
+        file=path,
+        next_step="check that the folder exists and that this user may write to it",
+    )

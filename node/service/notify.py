@@ -16,7 +16,7 @@ _MICRO: Final = 1_000_000
 
 
 class Notifier:
-    """Says READY, STOPPING, WATCHDOG and a status line; to nobody where nobody asked."""
+    """Says how the service is, in the words of the protocol; to nobody where nobody asked."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
@@ -28,6 +28,11 @@ class Notifier:
     def ready(self, status: str) -> None:
         """The service does its work from here on."""
         self._say(f"READY=1\nSTATUS={status}")
+
+    def still_starting(self, status: str, within_s: int) -> None:
+        """The service is not ready yet, and says within so many seconds how it is: systemd waits
+        beyond its TimeoutStartSec for as long as this is said."""
+        self._say(f"EXTEND_TIMEOUT_USEC={within_s * _MICRO}\nSTATUS={status}")
 
     def stopping(self) -> None:
         """The service is about to end, as it was told to."""

@@ -22,7 +22,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -30,13 +30,14 @@ from node import __version__
 from node.clock import Clock
 from node.config import NodeConfig, refuse_open_secrets
 from node.daemon import HouseholdNode
-from node.errors import ConfigurationError, DaiseeError, Transient
+from node.errors import ConfigurationError, DaiseeError, StorageBusy, Transient
 from node.meter.live import STATE_KEY, LiveMeter
 from node.meter.sources import connect_for
 from node.model import Household
 from node.ports import IntentState, Market, OrderSigner
 from node.publish.status_http import serve_status
 from node.service.confirming import heed
+from node.service.disk import may_pass
 from node.service.evidence import EVIDENCE_KEY_BYTES, evidence_key
 from node.service.instance import only_instance
 from node.service.market import HouseholdKey, LateMarket, Limits
@@ -45,6 +46,7 @@ from node.service.paper import PaperMarket, PaperSigner, told_on_paper
 from node.service.picture import Picture
 from node.service.publishing import publish
 from node.service.rooms import broker_of, check_rooms, meter_of, strategy_of
+from node.service.starting import patiently
 from node.service.upkeep import Upkeep
 from node.store import NodeDatabase
 
@@ -66,8 +68,8 @@ async def run_service(
     """Run a household's node until SIGTERM, SIGINT or ``stop``. Everything that was known is then
     on the disk. Returns how it stood at the end, as its status page had it.
 
-    Raises ConfigurationError for settings that cannot be used, Transient when the disk is full at
-    the very start.
+    A disk that is full at the start is waited for, until it has room or the node is told to stop.
+    Raises ConfigurationError for settings that cannot be used.
     """
     environment = os.environ if environment is None else environment
     check_rooms(config)
@@ -75,31 +77,57 @@ async def run_service(
     stop = stop or asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    database = config.storage.database
-    try:
-        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"no folder for the database: {error}") from error
+    slot_s = config.household.slot_s
+    market: Market
+    signer: OrderSigner = PaperSigner()
+    key = HouseholdKey(config, environment) if config.trades else None
     async with AsyncExitStack() as rooms:
-        rooms.enter_context(only_instance(database))
-        storage = rooms.enter_context(NodeDatabase.open(database))
-        market: Market
-        signer: OrderSigner = PaperSigner()
-        slot_s, number = config.household.slot_s, config.household.number
-        key = HouseholdKey(config, environment) if config.trades else None
         late = None
         if config.chain is not None:
-            late = LateMarket(config.chain, slot_s, number, clock, key)
+            late = LateMarket(config.chain, slot_s, config.household.number, clock, key)
             await rooms.enter_async_context(late)
         if late is None or key is None:
             market = PaperMarket(slot_s, late)
         else:
             market, signer = late, key
-        service = Service(config, clock, storage, market, signer, environment)
+
+        def open_rooms() -> Service:
+            with ExitStack() as unless_whole:
+                storage = _storage_of(config, unless_whole)
+                opened = Service(config, clock, storage, market, signer, environment)
+                rooms.enter_context(unless_whole.pop_all())
+            return opened
+
+        service = await patiently(open_rooms, stop, Notifier(environment))
+        if service is None:
+            return {"mode": "trade" if config.trades else "paper", "started": False}
         if late is not None:
             late.on_limits = service.take_limits
         await service.run(stop)
         return service.picture.more()
+
+
+def _storage_of(config: NodeConfig, rooms: ExitStack) -> NodeDatabase:
+    """The node's database, for this process alone. Raises StorageBusy while the disk is full."""
+    database = config.storage.database
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        kind = StorageBusy if may_pass(error) else ConfigurationError
+        raise kind(f"no folder for the database: {error}") from error
+    rooms.enter_context(only_instance(database))
+    storage = rooms.enter_context(NodeDatabase.open(database))
+    if config.trades:
+        _leave_paper_behind(storage)
+    return storage
+
+
+def _leave_paper_behind(storage: NodeDatabase) -> None:
+    """Orders that were written down without a signature are never sent, whatever comes."""
+    for signed, _ in storage.open_intents():
+        if not signed.signature:
+            order = signed.order
+            storage.set_intent_state(order.slot, order.side, IntentState.EXPIRED, "paper_mode")
 
 
 class Service:
@@ -147,9 +175,7 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until it is told to stop; then what the meter said last is kept too."""
-        if self._config.trades:
-            self._leave_paper_behind()
-        else:
+        if not self._config.trades:
             logging.getLogger("daisee.node").addFilter(told_on_paper)
         page_is_up = asyncio.Event()
         try:
@@ -197,15 +223,6 @@ class Service:
                 self._meter.keep(self._storage)
         except Transient as error:
             log.warning("samples_not_kept why=%r", str(error))
-
-    def _leave_paper_behind(self) -> None:
-        """Orders that were written down without a signature are never sent, whatever comes."""
-        for signed, _ in self._storage.open_intents():
-            if not signed.signature:
-                order = signed.order
-                self._storage.set_intent_state(
-                    order.slot, order.side, IntentState.EXPIRED, "paper_mode"
-                )
 
     async def _boundary(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         """Begin again what only shows or saves, whatever it failed by: the meter goes on. The pause

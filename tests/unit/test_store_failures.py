@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,8 +12,8 @@ from node.errors import ConfigurationError, StorageBusy
 from node.model import Side
 from node.store import NodeDatabase, opening
 from tests.support.processes import run_in_process
-from tests.support.shared import CHECKOUT
 from tests.support.slot_life import SLOT, bid
+from tests.support.small_disk import run_with_small_disk
 
 
 @pytest.fixture
@@ -229,23 +225,3 @@ class TestFailures:
         database = NodeDatabase.open(path)
         database.close()
         database.close()
-
-
-def run_with_small_disk(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python text that finds a file system of 512 KiB of its own in ``sys.argv[1]``."""
-    unshare = shutil.which("unshare")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
-    alone = [unshare or "unshare", "--user", "--map-root-user", "--mount"]
-    if unshare is None or subprocess.run([*alone, *mount], check=False).returncode:
-        pytest.skip("nobody may mount a small file system here")
-    prepared = (
-        f"import subprocess; subprocess.run({mount!r}, check=True)\n{textwrap.dedent(program)}"
-    )
-    return subprocess.run(
-        [*alone, sys.executable, "-c", prepared, str(folder)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
