@@ -12,13 +12,14 @@ import errno
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from node.clock import Clock
-from node.errors import ConfigurationError
+from node.errors import ConfigurationError, DaiseeError
 
 __all__ = ["Answer", "Confirmable", "Confirmation", "ask", "heed"]
 
@@ -84,9 +85,12 @@ async def ask(database: Path, what: Confirmation, clock: Clock, within_s: int) -
     return answer
 
 
-async def heed(database: Path, meter: Confirmable, clock: Clock) -> None:
+async def heed(database: Path, meter: Confirmable, clock: Clock, keep: Callable[[], None]) -> None:
     """Take requests as they come, until cancelled. One for which nothing is waiting is answered and
     forgotten: a word said too early must not bind a meter of tomorrow.
+
+    ``keep`` makes durable what the meter was told, before that is answered: its owner turns away
+    then, and the power may fail. It raises DaiseeError when it cannot; the same request keeps it.
 
     Raises ConfigurationError when there can be no pipe.
     """
@@ -100,15 +104,13 @@ async def heed(database: Path, meter: Confirmable, clock: Clock) -> None:
         raise ConfigurationError(
             f"the owner's confirmations cannot be heard ({error.strerror})", file=path
         ) from error
+    ear = _Ear(meter, keep)
     try:
         while True:
             request = await _heard(pipe)
-            answer = _take(request, meter, clock.now_s())
-            if answer is None:
-                continue
-            part = _answer_file(database).with_suffix(".part")
-            part.write_text(json.dumps({"done": answer.done, "why": answer.why}), encoding="utf-8")
-            part.replace(_answer_file(database))
+            answer = ear.take(request, clock.now_s())
+            if answer is not None:
+                _tell(database, answer)
     finally:
         os.close(pipe)
         with contextlib.suppress(OSError):
@@ -127,22 +129,50 @@ async def _heard(pipe: int) -> str:
     return os.read(pipe, MAX_REQUEST_BYTES).decode("ascii", "replace").strip()
 
 
-def _take(request: str, meter: Confirmable, now_s: int) -> Answer | None:
-    """What becomes of a request; None when nobody waits for its answer any more."""
-    word, _, until_s = request.partition(" ")
-    if not (until_s.isascii() and until_s.isdigit() and now_s <= int(until_s)):
-        log.warning("confirmation_too_late request=%r", request)
-        return None
+class _Ear:
+    """What becomes of requests; ``_owed`` are those that the meter has and the disk has not."""
+
+    def __init__(self, meter: Confirmable, keep: Callable[[], None]) -> None:
+        self._meter = meter
+        self._keep = keep
+        self._owed: set[str] = set()
+
+    def take(self, request: str, now_s: int) -> Answer | None:
+        """Answer a request; None when nobody waits for that any more."""
+        word, _, until_s = request.partition(" ")
+        if not (until_s.isascii() and until_s.isdigit() and now_s <= int(until_s)):
+            log.warning("confirmation_too_late request=%r", request)
+            return None
+        try:
+            if Confirmation(word) is Confirmation.SWAP:
+                self._meter.confirm_swap()
+            else:
+                self._meter.confirm_restart()
+        except ValueError as error:
+            if word not in self._owed:
+                log.warning("confirmation_refused word=%r why=%s", word, error)
+                return Answer(done=False, why=str(error))
+        try:
+            self._keep()
+        except DaiseeError as error:
+            self._owed.add(word)
+            log.warning("confirmation_not_kept word=%s why=%r", word, str(error))
+            return Answer(done=False, why=f"it could not be kept ({error.message}); ask again")
+        self._owed.clear()
+        log.info("confirmed word=%s", word)
+        return Answer(done=True)
+
+
+def _tell(database: Path, answer: Answer) -> None:
+    """Write an answer, whole or not at all. On a full disk whoever asked hears nothing in time, and
+    asks again."""
+    path = _answer_file(database)
+    part = path.with_suffix(".part")
     try:
-        if Confirmation(word) is Confirmation.SWAP:
-            meter.confirm_swap()
-        else:
-            meter.confirm_restart()
-    except ValueError as error:
-        log.warning("confirmation_refused word=%r why=%s", word, error)
-        return Answer(done=False, why=str(error))
-    log.info("confirmed word=%s", word)
-    return Answer(done=True)
+        part.write_text(json.dumps({"done": answer.done, "why": answer.why}), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        log.warning("confirmation_not_answered why=%r", str(error))
 
 
 def _write(pipe: Path, request: str) -> None:

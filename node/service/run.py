@@ -199,7 +199,7 @@ class Service:
                     task.cancel()
         finally:
             logging.getLogger("daisee.node").removeFilter(told_on_paper)
-            self._keep()
+            self._keep_at_last()
         log.info("stopped")
 
     def take_limits(self, limits: Limits) -> None:
@@ -217,10 +217,14 @@ class Service:
         return "trade" if self._config.trades else "paper"
 
     def _keep(self) -> None:
+        """What the meter knows, to the disk. Raises Transient or ConfigurationError."""
+        with self._storage.transaction():
+            self._meter.keep(self._storage)
+
+    def _keep_at_last(self) -> None:
         """The raw samples since the last slot: the energy itself is in the registers."""
         try:
-            with self._storage.transaction():
-                self._meter.keep(self._storage)
+            self._keep()
         except Transient as error:
             log.warning("samples_not_kept why=%r", str(error))
 
@@ -259,7 +263,7 @@ class Service:
             is_up.set()
 
     async def _heed(self) -> None:
-        await heed(self._config.storage.database, self._meter, self._clock)
+        await heed(self._config.storage.database, self._meter, self._clock, self._keep)
 
     async def _publish(self) -> None:
         broker = broker_of(self._config)

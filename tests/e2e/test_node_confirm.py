@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -87,6 +88,39 @@ def test_a_replaced_meter_is_counted_once_its_owner_says_so(
         # Counted totals go on across the swap: the new meter's 777 kWh are nobody's import.
         assert totals.export_wh == readings[-1].export_wh - readings[0].export_wh < 100_000
         assert totals.import_wh == readings[-1].import_wh - readings[0].import_wh < 100_000
+
+
+def test_a_confirmed_swap_outlives_the_power(tmp_path: Path) -> None:
+    """In slots of an hour nothing else is kept in between."""
+    home = NodeFolder(tmp_path, slot_s=3_600, metrics_port=free_port())
+    config = home.write()
+
+    def shown(key: str, part: str = "meter") -> object:
+        with urlopen(f"http://127.0.0.1:{home.metrics_port}/status.json", timeout=5) as answer:
+            found: dict[str, object] = json.load(answer)[part]
+        return found[key]
+
+    with fed_line(home.port, frames_per_s=8.0) as line:
+        with node_process(config) as node:
+            node.hear("READY=1")
+            wait_for(lambda: shown("import_wh", "node") is not None)
+            assert node.stop()[0] == 0
+        line.replace_meter(NEW_METER)
+        with node_process(config) as node:
+            node.hear("READY=1")
+            wait_for(lambda: shown("state") == "swap to confirm", 60)
+            done = confirm(home, "swap", "--yes")
+            assert done.returncode == 0, done.stderr
+            node.kill()
+        with node_process(config) as node:
+            node.hear("READY=1")
+            wait_for(lambda: int(str(shown("frames"))) >= 10, 60)
+            assert shown("state") == "speaking"
+            assert node.stop()[0] == 0
+    with NodeDatabase.open_read_only(home.database) as storage:
+        state = storage.meter_state("meter")
+    assert state is not None
+    assert json.loads(state)["series"]["meter"] == NEW_METER
 
 
 def test_without_a_node_nothing_is_confirmed_and_nothing_is_left(home: NodeFolder) -> None:
