@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -28,6 +29,7 @@ from node.cli.output import (
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.errors import ConfigurationError
+from node.publish.state import STATUS_SCHEMA
 from node.slots import iso_utc
 
 __all__ = ["node"]
@@ -92,7 +94,7 @@ node.add_command(confirm)
 
 
 def _from_page(config: NodeConfig) -> Document | None:
-    """What the running node says; None if none answers."""
+    """What the running node says; None if none answers, or another program has its port."""
     host, port = config.metrics.host, config.metrics.port
     if not config.metrics.serve or port == 0:
         return None
@@ -102,9 +104,10 @@ def _from_page(config: NodeConfig) -> Document | None:
         opener = build_opener(ProxyHandler({}))
         with opener.open(f"http://{address}:{port}/status.json", timeout=ANSWER_S) as answer:
             document = json.loads(answer.read(MAX_PAGE_BYTES))
-    except (URLError, OSError, ValueError):
+    except (URLError, OSError, ValueError, HTTPException, RecursionError):
         return None
-    return document if isinstance(document, dict) else None
+    is_ours = isinstance(document, dict) and document.get("schema") == STATUS_SCHEMA
+    return document if is_ours else None
 
 
 def _from_database(config: NodeConfig) -> Document:
@@ -170,7 +173,9 @@ def _say_status(config: NodeConfig, document: Document, *, is_running: bool) -> 
 
 def _say_health(config: NodeConfig, document: Document, now_s: int) -> None:
     meter, chain, clock = document["meter"], document["chain"], document["clock"]
-    power = "" if meter["power_w"] is None else f", {meter['power_w']} W"
+    # A meter tells W or VA, never the one for the other.
+    powers = ((meter["power_w"], "W"), (meter["power_va"], "VA"))
+    power = "".join(f", {value} {unit}" for value, unit in powers if value is not None)
     say(f"meter    {meter['state']}, last heard {_ago(meter['last_frame_at_s'], now_s)}{power}")
     if meter["fault"]:
         say(f"         {meter['fault']}")

@@ -15,7 +15,17 @@ from typing import Final
 
 from node.errors import ConfigurationError
 
-__all__ = ["Counters", "Indices", "NodeIdentity", "PublishedState", "new_device_id"]
+__all__ = [
+    "STATUS_SCHEMA",
+    "Counters",
+    "Indices",
+    "NodeIdentity",
+    "PublishedState",
+    "new_device_id",
+]
+
+STATUS_SCHEMA: Final = "daisee.status/1"
+"""What ``/status.json`` is: by this a reader knows that a node answers, and not another program."""
 
 _DEVICE_ID: Final = re.compile(r"^[a-z0-9_]{4,40}$")
 

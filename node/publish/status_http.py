@@ -12,18 +12,15 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from node.errors import ConfigurationError
 from node.publish.prometheus import CONTENT_TYPE, exposition, families
-from node.publish.state import PublishedState
+from node.publish.state import STATUS_SCHEMA, PublishedState
 
 __all__ = ["is_loopback", "serve_status", "status_document"]
-
-SCHEMA: Final = "daisee.status/1"
 
 
 def is_loopback(host: str) -> bool:
@@ -46,7 +43,7 @@ def status_document(
     """
     known: dict[str, object] = {} if state is None else asdict(state)
     known.pop("meter_id", None)
-    return {**more, "node": known or None, "schema": SCHEMA, "version": version}
+    return {**more, "node": known or None, "schema": STATUS_SCHEMA, "version": version}
 
 
 @asynccontextmanager
