@@ -27,7 +27,7 @@ from node.publish.homeassistant import (
     discovery,
     states,
 )
-from node.publish.state import Indices, NodeIdentity, PublishedState
+from node.publish.state import Indices, NodeIdentity, PublishedState, Retained
 
 __all__ = ["Publisher"]
 
@@ -49,7 +49,7 @@ LEAVE_S: Final = 1.5
 """How long a connection may take to end with its farewell when the node stops; then it is cut."""
 
 INBOX: Final = 16
-"""Incoming messages that may wait; only Home Assistant's births are subscribed to."""
+"""Incoming messages that may wait; once running, only Home Assistant's births are heard."""
 
 
 class Publisher:
@@ -76,6 +76,7 @@ class Publisher:
         self._topics = Topics(identity.device_id)
         self._clock = clock
         self._indices = Indices.from_text(memory)
+        self._retained: Retained | None = None
         self._emon_node = emon_node
         self._every_s = every_s
         self._randomness = randomness or random.SystemRandom()
@@ -112,6 +113,11 @@ class Publisher:
         """The highest indices published. Keep it with each closed slot and hand it to the next
         ``Publisher``: that is what keeps an index from falling across restarts."""
         return self._indices.to_text()
+
+    @property
+    def series(self) -> int:
+        """How many meters were published so far, one after the other."""
+        return self._indices.series
 
     def update(self, state: PublishedState) -> None:
         """Take the newest state; it replaces one that still waits. Never blocks."""
@@ -170,6 +176,8 @@ class Publisher:
             max_queued_outgoing_messages=INBOX,
         )
         async with client:
+            if self._retained is None:
+                self._retained = await self._hear_retained(client)
             await client.subscribe(STATUS_TOPIC, qos=1)
             self._note_connected()
             try:
@@ -179,6 +187,21 @@ class Publisher:
             except asyncio.CancelledError:
                 await self._say_goodbye(client)
                 raise
+
+    async def _hear_retained(self, client: aiomqtt.Client) -> Retained:
+        """What the node's own index topic says from before this process: power may have failed
+        before that could be kept at home."""
+        topic = self._topics.registers
+        await client.subscribe(topic)
+        # Answers come in the order of what was asked: what is retained is here before this one.
+        await client.unsubscribe(topic)
+        found = Retained()
+        for _ in range(len(client.messages)):
+            message = await anext(client.messages)
+            payload = message.payload
+            if message.retain and message.topic.value == topic and isinstance(payload, bytes):
+                found = Retained.from_payload(payload)
+        return found
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         """Introduce the node again to a Home Assistant that has just come up."""
@@ -196,7 +219,7 @@ class Publisher:
             await self._news.wait()
             self._news.clear()
             state = self._state
-            indices = self._indices if state is None else self._indices.advanced(state)
+            indices = self._indices if state is None else self._advanced(state)
             if self._announce or indices.series != self._indices.series:
                 self._announce = False
                 online = Message(self._topics.availability, ONLINE, retain=True)
@@ -208,6 +231,15 @@ class Publisher:
                 if self._emon_node:
                     await self._send(client, emon_messages(self._emon_node, indices, state))
                 await self._clock.sleep_until(self._clock.now_s() + self._every_s)
+
+    def _advanced(self, state: PublishedState) -> Indices:
+        """The indices with a state, and not below what the broker had kept of the same meter."""
+        indices = self._indices.advanced(state)
+        if self._retained is not None:
+            if indices.series != self._indices.series:
+                self._retained = Retained()
+            indices, self._retained = self._retained.under(indices, state)
+        return indices
 
     async def _send(self, client: aiomqtt.Client, messages: Iterable[Message]) -> None:
         for message in messages:

@@ -105,11 +105,6 @@ def families(state: PublishedState, version: str) -> tuple[Family, ...]:
             "Register values that the guard did not believe.",
             counters.values_held,
         ),
-        _counter(
-            "daisee_meter_reconnects_total",
-            "How often the meter had to be connected again.",
-            counters.meter_reconnects,
-        ),
         _counter("daisee_slots_closed_total", "Slots closed.", counters.slots_closed),
         _counter(
             "daisee_slots_estimated_total",
@@ -142,11 +137,6 @@ def families(state: PublishedState, version: str) -> tuple[Family, ...]:
             state.amount_today_units,
         ),
         _gauge("daisee_chain_up", "Whether the chain answers.", int(state.chain_ok)),
-        _gauge(
-            "daisee_chain_head_timestamp_seconds",
-            "Time of the newest block that is known.",
-            state.head_at_s,
-        ),
     )
 
 

@@ -21,11 +21,19 @@ __all__ = [
     "Indices",
     "NodeIdentity",
     "PublishedState",
+    "Retained",
     "new_device_id",
 ]
 
 STATUS_SCHEMA: Final = "daisee.status/1"
 """What ``/status.json`` is: by this a reader knows that a node answers, and not another program."""
+
+AHEAD_WH: Final = 36_000
+"""How far above a register the index that a broker kept may stand: what 36 kVA draw in an hour. A
+node that lost what it had published lost no more, as it keeps that with each slot. Whatever else
+stands there is not the node's word."""
+
+MAX_RETAINED_BYTES: Final = 200
 
 _DEVICE_ID: Final = re.compile(r"^[a-z0-9_]{4,40}$")
 
@@ -37,7 +45,6 @@ class Counters:
     frames: int = 0
     frames_rejected: int = 0
     values_held: int = 0
-    meter_reconnects: int = 0
     slots_closed: int = 0
     slots_estimated: int = 0
     orders_sent: int = 0
@@ -65,7 +72,6 @@ class PublishedState:
     meter_ok: bool = False
     chain_ok: bool = False
     last_frame_at_s: int | None = None
-    head_at_s: int | None = None
     slot_start_s: int | None = None
     slot_import_wh: int | None = None
     slot_export_wh: int | None = None
@@ -142,3 +148,51 @@ class Indices:
         if any(type(figure) is not int or figure < 0 for figure in figures):
             raise ValueError(f"no published indices: {text[:80]!r}")
         return indices
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What the node's own topic still says from an earlier life: a floor under the first index of
+    each register. None for what it does not say, or what was looked at already.
+
+    Anybody with a login at the broker can write there. So it counts once for each register, and
+    only where a node like this one could have written it.
+    """
+
+    import_wh: int | None = None
+    export_wh: int | None = None
+
+    @classmethod
+    def from_payload(cls, payload: bytes) -> Retained:
+        """What a message says; nothing for one that is not the node's."""
+        try:
+            said = json.loads(payload) if len(payload) <= MAX_RETAINED_BYTES else None
+        except ValueError:
+            return cls()
+        if not isinstance(said, dict):
+            return cls()
+        import_wh, export_wh = said.get("import_wh"), said.get("export_wh")
+        return cls(
+            import_wh if type(import_wh) is int else None,
+            export_wh if type(export_wh) is int else None,
+        )
+
+    def under(self, indices: Indices, state: PublishedState) -> tuple[Indices, Retained]:
+        """Indices that do not lie below what was retained, and what of it is still to be looked at,
+        because the state does not tell that register yet."""
+        raised = replace(
+            indices,
+            import_wh=_raised(indices.import_wh, self.import_wh, state.import_wh),
+            export_wh=_raised(indices.export_wh, self.export_wh, state.export_wh),
+        )
+        left = Retained(
+            self.import_wh if state.import_wh is None else None,
+            self.export_wh if state.export_wh is None else None,
+        )
+        return raised, left
+
+
+def _raised(index_wh: int, retained_wh: int | None, register_wh: int | None) -> int:
+    if retained_wh is None or register_wh is None or retained_wh > register_wh + AHEAD_WH:
+        return index_wh
+    return max(index_wh, retained_wh)

@@ -21,6 +21,7 @@ from node.meter.live import LiveMeter
 from node.model import LogPosition
 from node.ports import IntentState
 from node.publish.state import Counters, PublishedState
+from node.service.believed import Believed
 from node.service.upkeep import Upkeep
 from node.slots import iso_utc, slot_at, slot_start_s
 from node.store import NodeDatabase, OwnTotals, OwnTrade
@@ -121,6 +122,7 @@ class Picture:
         meter: LiveMeter,
         node: HouseholdNode,
         upkeep: Upkeep,
+        believed: Believed,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -128,6 +130,7 @@ class Picture:
         self._meter = meter
         self._node = node
         self._upkeep = upkeep
+        self._believed = believed
         self._zone = ZoneInfo(config.household.time_zone)
         self._totals = OwnTotals(0, 0, 0, 0, 0, 0, 0)
         self._totals_hold_for: object = None
@@ -141,13 +144,15 @@ class Picture:
         energy = status.last_energy
         cleared = next(iter(self._storage.recent_clearings(1)), None)
         slot_s = self._config.household.slot_s
+        import_wh, export_wh = self._believed.totals_wh(health)
         return PublishedState(
             at_s=now_s,
             since_s=status.since_s,
             meter_id=health.meter_id or "",
-            import_wh=None if health.registers is None else health.registers.import_wh,
-            export_wh=None if health.registers is None else health.registers.export_wh,
+            import_wh=import_wh,
+            export_wh=export_wh,
             power_w=health.power_w,
+            power_va=health.power_va,
             meter_ok=health.state in SPEAKING,
             chain_ok=self._config.chain is not None and status.chain_reachable,
             last_frame_at_s=health.last_frame_at_s,

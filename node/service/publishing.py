@@ -29,7 +29,12 @@ async def publish(
     state: Callable[[], PublishedState],
 ) -> None:
     """Publish until cancelled. The highest indices that were told are kept with each closed slot,
-    and at the end: an index never falls, whatever happens in between."""
+    when another meter took over, and at the end.
+
+    What is told in between may be lost with the power, and an index never falls all the same:
+    ``state`` tells no total before the meter has spoken (``Believed``), and the publisher looks
+    first what the broker retained.
+    """
     publisher = Publisher(
         broker,
         NodeIdentity(_device_id(storage), settings.name, __version__),
@@ -41,12 +46,12 @@ async def publish(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(publisher.run(), name="broker")
-            slot_start_s: int | None = None
+            kept: object = None
             while True:
                 drawn = state()
                 publisher.update(drawn)
-                if drawn.slot_start_s != slot_start_s:
-                    slot_start_s = drawn.slot_start_s
+                if kept != (drawn.slot_start_s, publisher.series):
+                    kept = drawn.slot_start_s, publisher.series
                     storage.set_meter_state(MEMORY, publisher.memory)
                 await asyncio.sleep(settings.every_s)
     finally:

@@ -36,6 +36,7 @@ from node.meter.sources import connect_for
 from node.model import Household
 from node.ports import IntentState, Market, OrderSigner
 from node.publish.status_http import serve_status
+from node.service.believed import Believed
 from node.service.confirming import heed
 from node.service.disk import may_pass
 from node.service.evidence import EVIDENCE_KEY_BYTES, evidence_key
@@ -148,11 +149,13 @@ class Service:
         self._notifier = Notifier(environment)
         rng = random.SystemRandom()
         settings = meter_of(config)
+        believed = Believed()
         self._meter = LiveMeter(
             connect_for(settings, clock),
             clock,
             settings=settings,
             state=storage.meter_state(STATE_KEY),
+            on_sample=believed.take,
         )
         household = config.household
         self._node = HouseholdNode(
@@ -171,7 +174,9 @@ class Service:
         )
         self._market = market
         self._upkeep = Upkeep(config.storage, storage, clock, rng)
-        self.picture = Picture(config, clock, storage, self._meter, self._node, self._upkeep)
+        self.picture = Picture(
+            config, clock, storage, self._meter, self._node, self._upkeep, believed
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until it is told to stop; then what the meter said last is kept too."""

@@ -238,6 +238,60 @@ def test_an_index_does_not_fall_when_the_node_restarts(tmp_path: Path) -> None:
     live(tmp_path, scenario)
 
 
+def test_an_index_does_not_fall_when_what_was_published_was_lost_at_home(tmp_path: Path) -> None:
+    """The power failed before the memory was kept; the broker still has what it was told."""
+
+    async def scenario(server: Broker) -> None:
+        async with house(server.port) as listening:
+            first = publisher_at(server.port)
+            async with running(first):
+                first.update(STATE)
+                await until(lambda: bool(listening.said("emon/daisee/import_wh")))
+            second = publisher_at(server.port)
+            async with running(second):
+                second.update(replace(STATE, import_wh=990, export_wh=None))
+                await until(lambda: len(listening.said("emon/daisee/import_wh")) == 2)
+                second.update(replace(STATE, import_wh=995, export_wh=150))
+                await until(lambda: len(listening.said("emon/daisee/import_wh")) == 3)
+                second.update(replace(STATE, import_wh=1_010))
+                await until(lambda: len(listening.said("emon/daisee/import_wh")) == 4)
+        told = [json.loads(said) for said in listening.said(f"{BASE}/registers")]
+        assert [said["import_wh"] for said in told] == [1_000, 1_000, 1_000, 1_010]
+        assert [said["export_wh"] for said in told] == [200, None, 200, 200]
+
+    live(tmp_path, scenario)
+
+
+def test_an_absurd_retained_index_is_nobody_s_floor(tmp_path: Path) -> None:
+    async def scenario(server: Broker) -> None:
+        async with house(server.port) as listening:
+            forged = '{"import_wh":1000000000000,"export_wh":200}'
+            await listening.client.publish(f"{BASE}/registers", forged, qos=1, retain=True)
+            publisher = publisher_at(server.port)
+            async with running(publisher):
+                publisher.update(STATE)
+                await until(lambda: bool(listening.said("emon/daisee/import_wh")))
+        assert listening.last(f"{BASE}/registers") == {"import_wh": 1_000, "export_wh": 200}
+
+    live(tmp_path, scenario)
+
+
+def test_another_meter_does_not_begin_at_the_retained_index(tmp_path: Path) -> None:
+    async def scenario(server: Broker) -> None:
+        async with house(server.port) as listening:
+            first = publisher_at(server.port)
+            async with running(first):
+                first.update(STATE)
+                await until(lambda: bool(listening.said("emon/daisee/import_wh")))
+            second = publisher_at(server.port, first.memory)
+            async with running(second):
+                second.update(replace(STATE, meter_id="another", import_wh=3, export_wh=0))
+                await until(lambda: len(listening.said("emon/daisee/import_wh")) == 2)
+        assert listening.last(f"{BASE}/registers") == {"import_wh": 3, "export_wh": 0}
+
+    live(tmp_path, scenario)
+
+
 def test_another_meter_is_introduced_before_its_lower_index_is_told(tmp_path: Path) -> None:
     async def scenario(server: Broker) -> None:
         publisher = publisher_at(server.port)

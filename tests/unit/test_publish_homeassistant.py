@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from node.errors import ConfigurationError
 from node.publish.emon import emon_messages
 from node.publish.homeassistant import Message, discovery, states
-from node.publish.state import Indices, NodeIdentity, PublishedState, new_device_id
+from node.publish.state import (
+    AHEAD_WH,
+    Indices,
+    NodeIdentity,
+    PublishedState,
+    Retained,
+    new_device_id,
+)
 
 PRM: Final = "01234567890123"
 IDENTITY: Final = NodeIdentity("daisee_00c0ffee1234", version="1.2.3")
@@ -188,6 +195,33 @@ def test_another_meter_gets_entities_of_its_own_and_the_old_ones_go() -> None:
     assert components["import_2"]["unique_id"].endswith("_import_2")
     # A state that knows no meter does not start another series.
     assert after.advanced(PublishedState(at_s=2)) == after
+
+
+def test_what_a_broker_retained_is_a_floor_once_and_within_reason() -> None:
+    indices = Indices().advanced(STATE)
+    assert STATE.import_wh is not None
+    assert STATE.export_wh is not None
+    floor = Retained(STATE.import_wh + 5, STATE.export_wh + AHEAD_WH + 1)
+    raised, left = floor.under(indices, STATE)
+    assert (raised.import_wh, raised.export_wh) == (STATE.import_wh + 5, STATE.export_wh)
+    assert left == Retained(), "an absurd one does not become likely by waiting"
+    # What the meter has not told yet waits for it.
+    only_import = replace(STATE, export_wh=None)
+    _, left = floor.under(Indices().advanced(only_import), only_import)
+    assert left == Retained(None, floor.export_wh)
+    lower, _ = Retained(1, 1).under(indices, STATE)
+    assert lower == indices
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"", b"{", b"[]", b"7", b"null", b"\xff", b'{"import_wh": "9"}'),
+        *(b'{"import_wh": true}', b'{"import_wh": 1.5}', b"[" * 100_000, b"9" * 100_000),
+    ],
+)
+def test_a_retained_message_of_somebody_else_is_no_floor(payload: bytes) -> None:
+    assert Retained.from_payload(payload) == Retained()
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"meter_id": "a"}', "null"])
