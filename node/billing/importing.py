@@ -8,11 +8,13 @@ are bounded; an archive inside an archive is not opened.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -138,16 +140,34 @@ def _opened(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def _member_opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    with _damage():
+        return archive.open(member)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """A place before the beginning that a broken archive points to is its damage, not the disk's:
+    the next file can be read all the same."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise zipfile.BadZipFile("a part lies outside the archive") from error
+
+
 def _members(
     name: str, digest: str, stream: IO[bytes], expected: Expectations
 ) -> Iterator[FileReport]:
     try:
-        archive = zipfile.ZipFile(stream)
+        with _damage():
+            archive = zipfile.ZipFile(stream)
     except _READ_FAILS as error:
         yield _refused(name, digest, f"the archive is broken: {error}", "broken_archive")
         return
     with archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [one for one in archive.infolist() if not one.filename.endswith("/")]
         if len(members) > MAX_MEMBERS or sum(m.file_size for m in members) > MAX_FILE_BYTES:
             yield _refused(name, digest, "the archive holds more than any flow", "too_large")
             return
@@ -159,7 +179,7 @@ def _members(
             if fault:
                 yield _refused(inner, digest, fault, "archive_member")
             else:
-                yield _file(inner, digest, partial(archive.open, member), expected)
+                yield _file(inner, digest, partial(_member_opened, archive, member), expected)
 
 
 def _member_fault(member: zipfile.ZipInfo) -> str:

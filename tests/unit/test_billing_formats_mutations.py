@@ -213,6 +213,21 @@ class TestArchives:
             path.write_bytes(changed[: random_.choice([len(changed), len(changed) - 30])])
             read(path)
 
+    def test_places_outside_and_members_without_name(self, tmp_path: Path) -> None:
+        """What a broken directory says is damage of this file; it does not stop the next."""
+        whole = self.archive(tmp_path / "whole.zip", {"a.csv": b"x"}).read_bytes()
+        directory, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")
+        for at, size in (
+            (directory + 28, 2),  # the length of the name
+            (directory + 42, 4),  # where the member begins
+            (end + 12, 4),  # the size of the directory
+            (end + 16, 4),  # where it begins
+        ):
+            for filler in (b"\x00", b"\xff", b"\x7f"):
+                path = tmp_path / "broken.zip"
+                path.write_bytes(whole[:at] + filler * size + whole[at + size :])
+                assert all(report.findings for report in read(path))
+
     def test_an_empty_archive_and_an_empty_file(self, tmp_path: Path) -> None:
         (report,) = read(self.archive(tmp_path / "e.zip", {"a.csv": b""}))
         assert report.findings[0].rule == "empty_file"
