@@ -25,6 +25,7 @@ from node.meter.lines import LINES
 from node.meter.settings import MeterSettings, Way
 from node.meter.sources import connect_for
 from node.meter.teleinfo.frames import NOT_PRODUCER
+from node.meter.vouching import CLOCK_STANDS
 from node.service.rooms import meter_of
 from node.units import duration_text
 
@@ -303,8 +304,10 @@ def _shown_findings(case: Case, settings: MeterSettings) -> list[Finding]:
         findings.append(ok("M005", "an export register is told"))
     elif case.figure("import_wh") is not None:  # without it nothing was told yet: see M002
         findings.append(warning("M005", "no export register is known", _EXPORT_STEP))
-    ahead_s = case.part("clock").get("meter_ahead_s")
-    if type(ahead_s) is int:
+    ahead_s, notes = case.part("clock").get("meter_ahead_s"), case.part("meter").get("notes")
+    if isinstance(notes, list) and CLOCK_STANDS in notes:
+        findings.append(warning("T003", CLOCK_STANDS, "set the device's clock, or restart it"))
+    elif type(ahead_s) is int:
         findings.append(_meter_clock(-ahead_s))
     return findings
 

@@ -30,6 +30,7 @@ from node.chain.rpc import Sender
 from node.clock import SystemClock, wall_seconds
 from node.doctor import examine
 from node.errors import ConfigurationError
+from node.meter.vouching import CLOCK_STANDS
 from node.model import MarketRules, RegisterReading
 from node.publish.state import Counters, PublishedState
 from node.publish.status_http import serve_status
@@ -328,6 +329,12 @@ def test_a_meter_that_fell_silent_under_a_running_node(tmp_path: Path) -> None:
 def test_a_meter_that_tells_the_import_alone_is_no_seller_s(tmp_path: Path) -> None:
     state = replace(STATE, last_frame_at_s=SystemClock().now_s(), export_wh=None)
     assert asked_beside_a_node(tmp_path, state, {"state": "speaking"})["M005"] == "warning"
+
+
+def test_a_clock_of_a_meter_that_stands_still_is_told(tmp_path: Path) -> None:
+    state = replace(STATE, last_frame_at_s=SystemClock().now_s())
+    meter: dict[str, object] = {"state": "speaking", "notes": [CLOCK_STANDS]}
+    assert asked_beside_a_node(tmp_path, state, meter)["T003"] == "warning"
 
 
 def test_beside_the_node_itself(tmp_path: Path) -> None:
