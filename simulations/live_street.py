@@ -27,7 +27,6 @@ from typing import Any, Final, Self
 from node.chain.bootstrap import (
     Deployment,
     Newcomer,
-    Role,
     admit_all,
     issue_and_deposit,
     market_client,
@@ -300,7 +299,7 @@ class LiveStreet:
             operator,
             self.rules,
             rpc_urls=[self.network.rpc_url()],
-            grants={Role.TREASURER: purse.address},
+            grants=[("treasurer", purse.address)],
         )
         save_community(folder / COMMUNITY_FILE, self.community)
         self._operator = Sender(self.rpc, operator, gas_price=GAS_PRICE_WEI)

@@ -31,6 +31,10 @@ GAS_PER_WIRING: Final = 400_000
 """A limit: the functions of one role, or one grant."""
 
 
+ADMINISTRATOR_ROLE: Final = 0
+"""Of the access manager itself: gives and takes all roles. Who deploys has it."""
+
+
 class Role(IntEnum):
     """Who may do what, with the numbers that the access manager knows them by."""
 
@@ -131,12 +135,19 @@ async def deploy(
 
 
 async def grant_all(
-    administrator: Sender, deployment: Deployment, grants: Sequence[tuple[Role, str, int]]
+    administrator: Sender, deployment: Deployment, grants: Sequence[tuple[int, str, int]]
 ) -> None:
     """Give several roles in one transaction: each with its account and its public delay in s."""
+    await give_roles(administrator, deployment.access, grants)
+
+
+async def give_roles(
+    administrator: Sender, access: str, grants: Sequence[tuple[int, str, int]]
+) -> None:
+    """The same, by the access manager's address."""
     calls = [ACCESS.call("grantRole", int(role), account, delay) for role, account, delay in grants]
     gas = GAS_PER_WIRING * len(calls)
-    await administrator.send(deployment.access, ACCESS, "multicall", calls, gas=gas)
+    await administrator.send(access, ACCESS, "multicall", calls, gas=gas)
 
 
 async def grant(

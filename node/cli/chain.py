@@ -12,9 +12,10 @@ from node.chain.network.layout import LOOPBACK, Plan, init_network, planned_file
 from node.chain.network.node_keys import Written
 from node.chain.network.record import FILE, Network, load_network
 from node.cli.chain_care import backup, recover, restore
+from node.cli.chain_deploy import deploy
 from node.cli.chain_options import FOLDER
 from node.cli.chain_status import status
-from node.cli.chain_up import deploy, up
+from node.cli.chain_up import up
 from node.cli.chain_validator import validator
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+from node.errors import ConfigurationError, Refused
 from node.model import MarketRules, PriceGrid
 
-__all__ = ["FOLDER", "ask_once", "folder_argument", "market_options", "rules_from", "yes_option"]
+__all__ = [
+    "FOLDER",
+    "ask_once",
+    "folder_argument",
+    "given_rules",
+    "market_options",
+    "refuse_other_rules",
+    "rules_from",
+    "yes_option",
+]
 
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 
-_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+MARKET_OPTIONS: Final = {
+    "slot_s": "--slot",
+    "gate_s": "--gate",
+    "floor": "--floor",
+    "tick": "--tick",
+    "ticks": "--ticks",
+    "network_fee": "--network-fee",
+    "fee_recipient": "--fee-recipient",
+}
+"""What ``rules_from`` takes, and how a person says it."""
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -102,8 +120,13 @@ def rules_from(
     fee_recipient: str,
 ) -> MarketRules:
     """The rules that the options say. Raises click.BadParameter."""
-    if fee_recipient and not _ADDRESS.fullmatch(fee_recipient):
-        raise click.BadParameter(f"{fee_recipient!r} is no address.", param_hint="--fee-recipient")
+    if fee_recipient:
+        from node.chain.network.founding import account_of  # noqa: PLC0415 - loads web3
+
+        try:
+            account_of(fee_recipient)
+        except ConfigurationError as error:
+            raise click.BadParameter(f"{error.message}.", param_hint="--fee-recipient") from error
     if network_fee and not fee_recipient:
         raise click.BadParameter("a fee needs somebody who gets it.", param_hint="--fee-recipient")
     try:
@@ -112,3 +135,46 @@ def rules_from(
         return MarketRules(slot_s, 0, gate, grid, network_fee, fee_recipient)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
+
+
+def given_rules(market: Mapping[str, Any], rules: MarketRules) -> dict[str, object]:
+    """The market's options that were said, by the name of each, with what they mean."""
+    context = click.get_current_context()
+    by_default = click.core.ParameterSource.DEFAULT
+    meant = _by_option(rules)
+    return {
+        name: meant[name] for name in market if context.get_parameter_source(name) is not by_default
+    }
+
+
+def refuse_other_rules(said: Mapping[str, object], rules: MarketRules) -> None:
+    """Raise Refused where options say other rules than those of a market that exists."""
+    for name, there in _by_option(rules).items():
+        if name not in said or said[name] == there:
+            continue
+        option = MARKET_OPTIONS[name]
+        if name == "slot_s":
+            raise Refused(
+                f"the market's slots have {there} s, and {option} {said[name]} is another length:"
+                " that can never change",
+                reason="other_rules",
+                next_step="another length is another market: found it in a folder of its own",
+            )
+        raise Refused(
+            f"the market has {option} {there}, and not {said[name]}: it is deployed already",
+            reason="other_rules",
+            next_step="who has the role of governance announces other rules in the access manager,"
+            " and schedules them in the market ('scheduleRules') two days later",
+        )
+
+
+def _by_option(rules: MarketRules) -> dict[str, object]:
+    return {
+        "slot_s": rules.slot_s,
+        "gate_s": rules.gate_s,
+        "floor": rules.grid.floor_price,
+        "tick": rules.grid.tick_size,
+        "ticks": rules.grid.ticks,
+        "network_fee": rules.network_fee,
+        "fee_recipient": rules.fee_recipient.lower(),
+    }

@@ -1,4 +1,4 @@
-"""``daisee chain up`` and ``deploy``: from an empty chain to a community that trades."""
+"""``daisee chain up``: a whole network on one machine, from an empty chain to a market."""
 
 from __future__ import annotations
 
@@ -14,28 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network, operator_files
-from node.chain.network.reach import reach_of
-from node.chain.network.record import FILE, Network, load_network
-from node.cli.chain_options import (
-    FOLDER,
-    ask_once,
-    folder_argument,
-    market_options,
-    rules_from,
-    yes_option,
-)
+from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network
+from node.chain.network.record import FILE
+from node.cli.chain_deploy import check_community, deploy_community
+from node.cli.chain_options import FOLDER, given_rules, market_options, rules_from
 from node.cli.output import example, json_option, say, say_document
 from node.clock import wall_seconds
-from node.errors import ChainUnreachable, ConfigurationError
 from node.model import MarketRules
 
 if TYPE_CHECKING:
-    from node.chain.bootstrap import Role
     from node.chain.community import Community
     from node.chain.network.local import LocalNetwork
 
-__all__ = ["deploy", "up"]
+__all__ = ["up"]
 
 FIRST_BLOCK_WITHIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 1.0
@@ -69,7 +60,8 @@ def up(
     """Start a whole network on this machine for a trial, and stay until Ctrl-C.
 
     Makes the network first if FOLDER holds none, and deploys the contracts if that was not done:
-    one command from nothing to a market. Real machines run their nodes by systemd instead.
+    one command from nothing to a market. Rules are those of a new market; others than its own are
+    refused later. Real machines run their nodes by systemd instead.
     """
     if not local:
         raise click.UsageError(
@@ -87,83 +79,13 @@ def up(
             light_keys=True,
         )
         init_network(folder, plan, secrets.token_bytes)
-    asyncio.run(_up(folder, None if no_deploy else rules, as_json=as_json))
+    said = given_rules(market, rules)
+    asyncio.run(_up(folder, None if no_deploy else rules, said, as_json=as_json))
 
 
-@click.command(
-    epilog=example("daisee chain deploy street --slot 900 --public-rpc https://rpc.example/")
-)
-@folder_argument
-@click.option("--rpc", metavar="URL", help="A node of the chain.  [default: one of this machine]")
-@click.option(
-    "--public-rpc",
-    "rpc_urls",
-    multiple=True,
-    metavar="URL",
-    help="Where members ask; may be given again.  [default: --rpc]",
-)
-@click.option(
-    "--relay", "relay_urls", multiple=True, metavar="URL", help="A relay; may be given again."
-)
-@click.option(
-    "--grant",
-    "grants",
-    multiple=True,
-    metavar="ROLE=ADDRESS",
-    help="Also give a role, such as supplier=0x...; may be given again.",
-)
-@market_options
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@yes_option
-@json_option
-def deploy(
-    *,
-    folder: Path,
-    rpc: str | None,
-    rpc_urls: tuple[str, ...],
-    relay_urls: tuple[str, ...],
-    grants: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **market: Any,  # noqa: ANN401 - as above
+async def _up(
+    folder: Path, rules: MarketRules | None, said: Mapping[str, object], *, as_json: bool
 ) -> None:
-    """Deploy the contracts, give out the roles, check the code, write the community file.
-
-    Where that file is already, the chain is checked against it, and nothing is deployed.
-    """
-    from node.chain.community import load_community  # noqa: PLC0415 - loads web3
-
-    network = load_network(folder)
-    rules = rules_from(**market)
-    granted = _roles(grants)
-    url = rpc or _member_url(folder, network)
-    if (folder / COMMUNITY_FILE).exists():
-        community = load_community(folder / COMMUNITY_FILE)
-        asyncio.run(_check(url, community))
-        _say_community(folder, community, deployed=False, as_json=as_json)
-        return
-    effects = [
-        f"Deploys five contracts on chain {network.chain_id} by {url}.",
-        f"The operator's account {network.operator} pays the gas.",
-        f"A slot of {rules.slot_s} s and its gate of {rules.gate_s} s; the slot can never change.",
-        "Roles of the operator: admits members, issues credit, may pause, schedules rules.",
-        *(f"Role {role.name.lower()}: {account}" for role, account in granted.items()),
-    ]
-    if dry_run:
-        for line in effects:
-            click.echo(line, err=True)
-        if as_json:
-            say_document({"schema": "daisee.chain.deploy/1", "deployed": False, "dry_run": True})
-        return
-    ask_once(effects, yes=yes)
-    community = asyncio.run(
-        _deploy(folder, network, rules, url, rpc_urls or (url,), relay_urls, granted)
-    )
-    _say_community(folder, community, deployed=True, as_json=as_json)
-
-
-async def _up(folder: Path, rules: MarketRules | None, *, as_json: bool) -> None:
     from node.chain.network.local import LocalNetwork  # noqa: PLC0415 - the commands share this file
 
     began_s = wall_seconds()
@@ -172,7 +94,9 @@ async def _up(folder: Path, rules: MarketRules | None, *, as_json: bool) -> None
         async with running:
             await running.until_block(1, within_s=FIRST_BLOCK_WITHIN_S)
             first_block_s = wall_seconds() - began_s
-            community = None if rules is None else await _community_of(folder, running, rules)
+            community = None
+            if rules is not None:
+                community = await _community_of(folder, running, rules, said)
             document = {
                 "schema": "daisee.chain.up/1",
                 "name": running.network.name,
@@ -222,107 +146,24 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
             loop.remove_signal_handler(number)
 
 
-async def _community_of(folder: Path, running: LocalNetwork, rules: MarketRules) -> Community:
+async def _community_of(
+    folder: Path, running: LocalNetwork, rules: MarketRules, said: Mapping[str, object]
+) -> Community:
     """The community of a trial, deployed once; its URLs are those of this run."""
     from node.chain.community import load_community, save_community  # noqa: PLC0415 - loads web3
 
     path = folder / COMMUNITY_FILE
     if not path.exists():
         urls = tuple(_urls(running))
-        return await _deploy(folder, running.network, rules, urls[0], urls, (), {})
+        return await deploy_community(folder, running.network, rules, urls[0], rpc_urls=urls)
     community = replace(load_community(path), rpc_urls=tuple(_urls(running)))
-    await _check(community.rpc_urls[0], community)
+    await check_community(community.rpc_urls[0], community, said)
     save_community(path, community)
     return community
 
 
-async def _deploy(
-    folder: Path,
-    network: Network,
-    rules: MarketRules,
-    url: str,
-    rpc_urls: tuple[str, ...],
-    relay_urls: tuple[str, ...],
-    grants: Mapping[Role, str],
-) -> Community:
-    from node.chain.community import save_community  # noqa: PLC0415 - these load web3
-    from node.chain.http import http_rpc  # noqa: PLC0415
-    from node.chain.keystore import read_keystore  # noqa: PLC0415
-    from node.chain.network.founding import found_community  # noqa: PLC0415
-
-    files = operator_files(folder)
-    try:
-        password = files.password.read_text().rstrip("\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the operator's password cannot be read ({error.strerror})", file=files.password
-        ) from error
-    key = await asyncio.to_thread(read_keystore, files.keystore, password)
-    async with http_rpc(url) as rpc:
-        community = await found_community(
-            rpc, network, key, rules, rpc_urls=rpc_urls, relay_urls=relay_urls, grants=grants
-        )
-    save_community(folder / COMMUNITY_FILE, community)
-    return community
-
-
-async def _check(url: str, community: Community) -> None:
-    from node.chain.community import verify_community  # noqa: PLC0415 - these load web3
-    from node.chain.http import http_rpc  # noqa: PLC0415
-    from node.chain.release import verify_release  # noqa: PLC0415
-
-    async with http_rpc(url) as rpc:
-        await verify_community(rpc, community)
-        await verify_release(rpc, community.contracts)
-
-
-def _roles(grants: tuple[str, ...]) -> dict[Role, str]:
-    from node.chain.bootstrap import Role  # noqa: PLC0415 - loads web3
-
-    found = {}
-    for text in grants:
-        name, equals, account = text.partition("=")
-        try:
-            role = Role[name.upper().replace("-", "_")]
-        except KeyError:
-            known = ", ".join(known.name.lower() for known in Role)
-            raise click.BadParameter(
-                f"{name!r} is no role; {known}.", param_hint="--grant"
-            ) from None
-        if not equals or len(account) != len("0x") + 40:
-            raise click.BadParameter(f"{account!r} is no address.", param_hint="--grant")
-        found[role] = account
-    return found
-
-
-def _member_url(folder: Path, network: Network) -> str:
-    reach = reach_of(folder, network)
-    for peer in network.rpc_nodes:
-        if peer.name in reach.members:
-            return reach.members[peer.name]
-    raise ChainUnreachable(
-        "no node for members runs on this machine",
-        next_step="start one, or say --rpc URL",
-    )
-
-
 def _urls(running: LocalNetwork) -> list[str]:
     return [running.rpc_url(peer.number) for peer in running.network.rpc_nodes]
-
-
-def _say_community(folder: Path, community: Community, *, deployed: bool, as_json: bool) -> None:
-    if as_json:
-        from node.chain.community import document_of  # noqa: PLC0415 - loads web3
-
-        say_document(
-            {"schema": "daisee.chain.deploy/1", "deployed": deployed}
-            | {"community": document_of(community), "file": str(folder / COMMUNITY_FILE)}
-        )
-        return
-    say("deployed, and checked" if deployed else "deployed already; the chain is as agreed")
-    for name, address in community.contracts.items():
-        say(f"  {address}  {name}")
-    say(f"The community file is {folder / COMMUNITY_FILE}; every member gets the same.")
 
 
 def _say_up(folder: Path, document: Mapping[str, Any], *, as_json: bool) -> None:
