@@ -413,7 +413,7 @@ def test_besu_is_run_as_documented(tmp_path: Path) -> None:
         "--discovery-enabled=false",
         "--min-gas-price=0",
         "--rpc-http-host=127.0.0.1",
-        "--rpc-http-api=ETH,NET,WEB3,QBFT,ADMIN",
+        "--rpc-http-api=ETH,NET,WEB3,QBFT",
     ):
         assert option in validator
     assert "--rpc-http-api=ETH,NET,WEB3" in members

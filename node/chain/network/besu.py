@@ -1,7 +1,7 @@
 """How Besu is run with QBFT. Pure, but for finding it.
 
-Besu holds no account at all, only its own key, so there is nothing to unlock. Votes and restarts go
-over the validator's own server, which listens on loopback.
+Besu holds no account at all, only its own key, so there is nothing to unlock. Votes go over the
+validator's own server, which listens on loopback: every user of that machine can reach it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["HOME_VARIABLE", "find_besu", "permissions_text", "run_command", "sta
 HOME_VARIABLE: Final = "BESU_HOME"
 
 MEMBERS_API: Final = "ETH,NET,WEB3"
-OWN_API: Final = "ETH,NET,WEB3,QBFT,ADMIN"
+OWN_API: Final = "ETH,NET,WEB3,QBFT"
 
 
 def find_besu() -> Path:
