@@ -23,7 +23,11 @@ FAULTS_BURST: Final = 5
 FAULTS_PER_S: Final = 1 / 60
 """Tracebacks of our own faults: the first ones say what is wrong, more of them nothing new."""
 
+_NO_REQUEST: Final = (HttpProcessingError, UnicodeEncodeError)
+"""A head that cannot be read; or that aiohttp repeats in its answer, which it then cannot write."""
+
 _OF_THE_SENDER: Final = (web.RequestPayloadError, web.PayloadAccessError, ConnectionError)
+"""A body is counted where it is read."""
 
 
 class ServerLog(logging.LoggerAdapter[logging.Logger]):
@@ -42,7 +46,7 @@ class ServerLog(logging.LoggerAdapter[logging.Logger]):
         if level < logging.WARNING:
             return
         error = more.get("exc_info")
-        if isinstance(error, HttpProcessingError):  # a head; a body is counted where it is read
+        if isinstance(error, _NO_REQUEST):
             self._on_malformed(str(args[0] or "") if args else "")
         elif not isinstance(error, _OF_THE_SENDER) and self._told.take("all"):
             super().log(level, msg, *args, **more)

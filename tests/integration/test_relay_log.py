@@ -138,6 +138,18 @@ def test_a_head_that_cannot_be_read_is_counted_and_no_line(
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("path", [b"/orders", b"/nowhere"])
+def test_what_cannot_be_repeated_to_its_sender_is_no_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: bytes
+) -> None:
+    async def told(made: Relay) -> None:
+        await made.send(START.replace(b"/orders", path) + b"Expect: \x99\r\n\r\n")
+        assert made.malformed == 1
+
+    at(tmp_path, told)
+    assert caplog.text == ""
+
+
 def test_who_sends_much_of_it_is_told_to_go_elsewhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
