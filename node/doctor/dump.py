@@ -28,8 +28,8 @@ _LIBRARIES: Final = (
 
 _SHOWN: Final[Mapping[str, Sequence[str]]] = {
     "node": (
-        *("at_s", "since_s", "meter_ok", "chain_ok", "last_frame_at_s", "head_at_s"),
-        *("slot_start_s", "counters"),
+        *("at_s", "since_s", "meter_ok", "chain_ok", "last_frame_at_s", "slot_start_s"),
+        "counters",
     ),
     "meter": (
         *("state", "connected", "last_frame_at_s", "frames", "rejected", "held", "notes"),

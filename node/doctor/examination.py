@@ -22,6 +22,7 @@ from node.doctor.findings import CHECKS, Finding, Report, error, ok, warning
 from node.doctor.machine import clock_checks, program_checks
 from node.doctor.meter import meter_checks
 from node.errors import ConfigurationError, DaiseeError
+from node.publish.state import STATUS_SCHEMA
 from node.service.rooms import check_rooms
 
 __all__ = ["GROUP_WITHIN_S", "examine", "page_of"]
@@ -157,5 +158,5 @@ async def page_of(config: NodeConfig) -> Mapping[str, Any] | None:
             document = json.loads(await answer.content.read(_MOST_PAGE_BYTES))
     except (aiohttp.ClientError, OSError, ValueError, RecursionError):
         return None
-    is_ours = isinstance(document, dict) and str(document.get("schema")).startswith("daisee.")
+    is_ours = isinstance(document, dict) and document.get("schema") == STATUS_SCHEMA
     return document if is_ours else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from node.errors import ConfigurationError, StorageBusy
-from node.service.disk import may_pass
+from node.store.disk import may_pass
 
 __all__ = ["EVIDENCE_KEY", "EVIDENCE_KEY_BYTES", "copy_evidence_key", "evidence_key"]
 

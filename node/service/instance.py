@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from node.errors import ConfigurationError, DaiseeError, StorageBusy
-from node.service.disk import may_pass
+from node.store.disk import may_pass
 
 __all__ = ["only_instance"]
 

@@ -38,7 +38,6 @@ from node.ports import IntentState, Market, OrderSigner
 from node.publish.status_http import serve_status
 from node.service.believed import Believed
 from node.service.confirming import heed
-from node.service.disk import may_pass
 from node.service.evidence import EVIDENCE_KEY_BYTES, evidence_key
 from node.service.instance import only_instance
 from node.service.market import HouseholdKey, LateMarket, Limits
@@ -50,6 +49,7 @@ from node.service.rooms import broker_of, check_rooms, meter_of, strategy_of
 from node.service.starting import patiently
 from node.service.upkeep import Upkeep
 from node.store import NodeDatabase
+from node.store.disk import may_pass
 
 __all__ = ["EVIDENCE_KEY_BYTES", "run_service"]
 

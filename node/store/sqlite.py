@@ -15,7 +15,6 @@ anything else                      ``sqlite3.Error``   a bug
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -25,6 +24,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from node.errors import ConfigurationError, StorageBusy
+from node.store.disk import may_pass
 
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
@@ -35,7 +35,6 @@ ROWS_AT_ONCE: Final = 2_000
 _MAY_PASS: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 )
-_OS_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBUSY})
 _NO_ACCESS: Final = frozenset(
     {
         sqlite3.SQLITE_READONLY,
@@ -238,7 +237,7 @@ def expecting(kind: DatabaseKind, path: Path, done: str) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"the {kind.title} cannot be {done} ({error.strerror})"
-        if error.errno in _OS_MAY_PASS:
+        if may_pass(error):
             raise StorageBusy(
                 f"{path}: {what}", next_step="make room on that disk, or give another place"
             ) from error
