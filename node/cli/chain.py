@@ -13,7 +13,7 @@ from node.chain.network.node_keys import Written
 from node.chain.network.record import FILE, Network, load_network
 from node.cli.chain_care import backup, recover, restore
 from node.cli.chain_deploy import deploy
-from node.cli.chain_options import FOLDER
+from node.cli.chain_options import FOLDER, told_of_files
 from node.cli.chain_status import status
 from node.cli.chain_up import up
 from node.cli.chain_validator import validator
@@ -79,21 +79,22 @@ def init(
     not here any more are not made again: they are "elsewhere". Each validator's folder is for the
     machine that runs it, and for nobody else.
     """
-    known = load_network(out) if (out / FILE).exists() else None
-    plan = Plan(
-        name=name or (known.name if known else out.absolute().name),
-        engine=engine,
-        chain_id=chain_id or (known.chain_id if known else _drawn_chain_id()),
-        validators=validators,
-        rpc_nodes=rpc_nodes,
-        period_s=period_s,
-        hosts=hosts,
-        light_keys=light_keys,
-    )
-    if dry_run:
-        written, network = planned_files(out, plan), None
-    else:
-        network, written = init_network(out, plan, secrets.token_bytes, rewrite=rewrite)
+    with told_of_files(out):
+        known = load_network(out) if (out / FILE).exists() else None
+        plan = Plan(
+            name=name or (known.name if known else out.absolute().name),
+            engine=engine,
+            chain_id=chain_id or (known.chain_id if known else _drawn_chain_id()),
+            validators=validators,
+            rpc_nodes=rpc_nodes,
+            period_s=period_s,
+            hosts=hosts,
+            light_keys=light_keys,
+        )
+        if dry_run:
+            written, network = planned_files(out, plan), None
+        else:
+            network, written = init_network(out, plan, secrets.token_bytes, rewrite=rewrite)
     if as_json:
         say_document(_document(plan, network, written))
         return

@@ -26,7 +26,7 @@ from node.chain.network.recover import (
     until_newer_block,
 )
 from node.chain.network.status import network_status
-from node.cli.chain_options import FOLDER, ask_once, folder_argument, yes_option
+from node.cli.chain_options import FOLDER, ask_once, folder_argument, told_of_files, yes_option
 from node.cli.output import example, json_option, say, say_document
 from node.clock import SystemClock, wall_seconds
 from node.errors import ChainUnreachable, ConfigurationError, Refused
@@ -83,7 +83,10 @@ def backup(*, folder: Path, file: Path, with_blocks: bool, as_json: bool) -> Non
     """
     network = load_network(folder)
     blocks = 0
-    with tempfile.TemporaryDirectory(dir=file.absolute().parent) as work:
+    with (
+        told_of_files(file),
+        tempfile.TemporaryDirectory(dir=file.absolute().parent) as work,
+    ):
         exported = None
         if with_blocks:
             if network.engine != "geth":
@@ -112,10 +115,11 @@ def backup(*, folder: Path, file: Path, with_blocks: bool, as_json: bool) -> Non
 @json_option
 def restore(*, file: Path, folder: Path, as_json: bool) -> None:
     """Unpack FILE into FOLDER, which must be empty or new; blocks go to every node in it."""
-    network, blocks = restore_network(file, folder)
-    if blocks is not None:
-        asyncio.run(import_blocks(folder, network, blocks))
-        blocks.unlink()
+    with told_of_files(folder):
+        network, blocks = restore_network(file, folder)
+        if blocks is not None:
+            asyncio.run(import_blocks(folder, network, blocks))
+            blocks.unlink()
     if as_json:
         say_document(
             {

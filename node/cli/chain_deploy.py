@@ -20,6 +20,7 @@ from node.cli.chain_options import (
     market_options,
     refuse_other_rules,
     rules_from,
+    told_of_files,
     yes_option,
 )
 from node.cli.output import example, json_option, say, say_document
@@ -164,7 +165,8 @@ async def deploy_community(
         community = await found_community(
             rpc, network, key, rules, rpc_urls=rpc_urls, relay_urls=relay_urls, grants=grants
         )
-    save_community(folder / COMMUNITY_FILE, community)
+    with told_of_files(folder):
+        save_community(folder / COMMUNITY_FILE, community)
     return community
 
 
@@ -199,7 +201,8 @@ async def _settle(wanted: _Later, url: str, *, dry_run: bool, yes: bool, as_json
             key = await asyncio.to_thread(open_key, operator_files(folder))
             await grant_roles(rpc, key, community, grants)
     if revised != community:
-        save_community(folder / COMMUNITY_FILE, revised)
+        with told_of_files(folder):
+            save_community(folder / COMMUNITY_FILE, revised)
     what = "brought up to date" if effects else "the chain is as agreed"
     said = f"deployed already; {what}"
     _say_community(folder, revised, said, changed=bool(effects), as_json=as_json)

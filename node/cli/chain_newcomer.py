@@ -17,7 +17,7 @@ from node.chain.network.node_keys import Written
 from node.chain.network.reach import reach_of
 from node.chain.network.record import Peer, load_network
 from node.chain.network.votes import refuse_while_it_seals
-from node.cli.chain_options import ask_once, folder_argument, yes_option
+from node.cli.chain_options import ask_once, folder_argument, told_of_files, yes_option
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 
 __all__ = ["forget", "introduce", "make"]
@@ -40,7 +40,8 @@ def make(*, folder: Path, number: int, host: str, light_keys: bool, as_json: boo
     drawn here, with a password of their own, and only this user may read them. Running it again
     changes nothing.
     """
-    peer, written = make_validator(folder, number, host, secrets.token_bytes, light=light_keys)
+    with told_of_files(folder):
+        peer, written = make_validator(folder, number, host, secrets.token_bytes, light=light_keys)
     if as_json:
         say_document(_document("daisee.chain.validator.make/1", peer, written))
         return
@@ -60,7 +61,8 @@ def introduce(*, folder: Path, file: Path, as_json: bool) -> None:
 
     FILE is what 'daisee chain validator make' wrote on its machine. Nothing is voted yet.
     """
-    peer, written = introduce_validator(folder, file)
+    with told_of_files(folder):
+        peer, written = introduce_validator(folder, file)
     if as_json:
         say_document(_document("daisee.chain.validator.introduce/1", peer, written))
         return
@@ -97,7 +99,8 @@ def forget(*, folder: Path, who: str, dry_run: bool, yes: bool, as_json: bool) -
     else:
         for line in effects:
             click.echo(line, err=True)
-    written = [] if dry_run else forget_node(folder, peer)
+    with told_of_files(folder):
+        written = [] if dry_run else forget_node(folder, peer)
     if as_json:
         say_document(_document("daisee.chain.validator.forget/1", peer, written))
         return

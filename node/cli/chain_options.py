@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ __all__ = [
     "market_options",
     "refuse_other_rules",
     "rules_from",
+    "told_of_files",
     "yes_option",
 ]
 
@@ -63,6 +65,20 @@ def ask_once(effects: Iterable[str], *, yes: bool) -> None:
             "This asks before it changes anything; without a terminal, say --yes."
         )
     click.confirm("Do it?", abort=True, err=True)
+
+
+@contextmanager
+def told_of_files(place: Path) -> Iterator[None]:
+    """Below ``place`` files are read and written. Raises ConfigurationError where that cannot be:
+    the folder is none, is somebody else's, or its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"it cannot be read or written ({error.strerror or error})",
+            file=error.filename or place,
+            next_step="name a place that this user may write to, on a disk that has room",
+        ) from error
 
 
 def market_options(command: _F) -> _F:

@@ -17,7 +17,13 @@ import click
 from node.chain.network.layout import COMMUNITY_FILE, Plan, init_network
 from node.chain.network.record import FILE
 from node.cli.chain_deploy import check_community, deploy_community
-from node.cli.chain_options import FOLDER, given_rules, market_options, rules_from
+from node.cli.chain_options import (
+    FOLDER,
+    given_rules,
+    market_options,
+    rules_from,
+    told_of_files,
+)
 from node.cli.output import example, json_option, say, say_document
 from node.clock import wall_seconds
 from node.model import MarketRules
@@ -78,7 +84,8 @@ def up(
             period_s=1,
             light_keys=True,
         )
-        init_network(folder, plan, secrets.token_bytes)
+        with told_of_files(folder):
+            init_network(folder, plan, secrets.token_bytes)
     said = given_rules(market, rules)
     asyncio.run(_up(folder, None if no_deploy else rules, said, as_json=as_json))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from node.chain.network.record import Network, Peer
+from node.errors import ConfigurationError
 
 __all__ = ["ENDPOINTS_FILE", "Reach", "endpoints_file", "reach_of", "write_endpoints"]
 
@@ -70,12 +71,26 @@ def write_endpoints(
 
 
 def reach_of(folder: Path, network: Network) -> Reach:
-    """What can be asked from here. Whether it answers is another question."""
+    """What can be asked from here. Whether it answers is another question.
+
+    Raises ConfigurationError where only another user may look.
+    """
+    try:
+        return _reach_of(folder, network)
+    except PermissionError as error:
+        raise ConfigurationError(
+            "this user may not look at the nodes here",
+            file=error.filename,
+            next_step="run it as their user: 'sudo -u daisee-chain daisee chain ...'",
+        ) from error
+
+
+def _reach_of(folder: Path, network: Network) -> Reach:
     try:
         with endpoints_file(folder).open() as file:
             document = json.load(file)
             lives = _is_locked(file)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return _on_machines(folder, network)
     except ValueError:
         return _on_machines(folder, network, trial_ended=True)
