@@ -21,6 +21,7 @@ from node.cli.dispute_claim import (
     papers_of,
     series_of,
 )
+from node.cli.member_options import rpc_option
 from node.cli.office import office_options, open_office, read_document, say_paper
 from node.cli.output import example, json_option, say, say_document
 from node.cli.supplier_options import FILE
@@ -49,7 +50,7 @@ OPERATOR: Final = "distribution_operator"
 @click.option("--rules", required=True, help="The version of the rules of that time.")
 @click.option("--text", default="", help="The reasons.")
 @click.option("--record/--no-record", "is_recorded", default=True, help="Put the digest on chain.")
-@click.option("--rpc", "rpc_url", metavar="URL", help="Ask this node.  [default: the community's]")
+@rpc_option
 @community_option
 @key_options
 @json_option
@@ -131,7 +132,7 @@ async def _record(
     default=True,
     help="Refuse a ruling whose digest is not on chain; or take it all the same.",
 )
-@click.option("--rpc", "rpc_url", metavar="URL", help="Ask this node.  [default: the community's]")
+@rpc_option
 @community_option
 @office_options
 @json_option

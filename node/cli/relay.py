@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from node.cli.config import settings_of
-from node.cli.member_options import BOOK_FILE, REQUESTS_FOLDER
+from node.cli.member_options import BOOK_FILE, REQUESTS_FOLDER, rpc_option
 from node.cli.output import example, json_option, say_document
 from node.cli.relay_account import fund, make
 from node.clock import SystemClock
@@ -50,7 +50,7 @@ relay.add_command(fund)
     )
 )
 @click.option("--community", "community_file", type=_FILE, help="The community's file.")
-@click.option("--rpc", "rpc_url", metavar="URL", help="Instead of the community's own endpoints.")
+@rpc_option
 @click.option("--config", "config_file", type=_FILE, help="Or a node's settings: their [chain].")
 @click.option(
     "--key", "keystore", type=_FILE, required=True, help="The keystore of the relay's own account."

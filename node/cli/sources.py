@@ -166,7 +166,9 @@ def source_options(command: _F) -> _F:
             metavar="DIR",
             help="The folder of a finished run.",
         ),
-        click.option("--rpc", metavar="URL", help="A node of a live chain; needs --market."),
+        click.option(
+            "--rpc", metavar="URL", help="A node of a live chain, or file:PATH; needs --market."
+        ),
         click.option(
             "--market",
             metavar="ADDRESS",

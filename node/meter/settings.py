@@ -225,6 +225,12 @@ def _url(reader: SettingsTable) -> str | None:
     url = reader.text("url")
     if url is not None:
         scheme, mark, rest = url.partition("://")
+        if "@" in rest.partition("/")[0]:
+            raise reader.fault(
+                "url",
+                "the address holds a user or a password, which others can read here",
+                "write user and password_file instead",
+            )
         if not mark or scheme not in _SCHEMES or not rest.strip("/"):
             known = ", ".join(f"{name}://" for name in _SCHEMES)
             raise reader.fault("url", f"{url!r} is no address", f"begin with one of {known}")

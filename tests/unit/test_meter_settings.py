@@ -112,6 +112,10 @@ def test_radio_layouts_and_list_meaning() -> None:
         ('kind = "linky"\nport = "/x"\nmode = "8E1"', ("meter.mode",)),
         ('kind = "shelly"\nurl = "h.local"', ("meter.url", "begin with")),
         ('kind = "shelly"\nurl = "ftp://h"', ("meter.url",)),
+        (
+            'kind = "shelly"\nurl = "http://me:word@h"',
+            ("meter.url", "holds a user", "password_file"),
+        ),
         ('kind = "shelly"\nurl = "http://h"\npoll_s = 0', ("meter.poll_s",)),
         ('kind = "shelly"\nurl = "http://h"\nbaud = 9600', ("no serial line",)),
         ('kind = "shelly"\nbroker = "h:0"', ("meter.broker", "no port from 1 to 65535")),
