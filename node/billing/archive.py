@@ -15,27 +15,30 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from node.billing.archive_lock import held
+from node.billing.archive_tables import has_curves, names_one_of, take_curves_out
 from node.billing.bill_files import write_file
-from node.billing.bill_keeping import PAIRS
 from node.billing.bills import BillKind
 from node.billing.in_force import TakenRuling, taken_document, taken_from
 from node.billing.note_lines import NoteItem, note_items
 from node.billing.time_of_use import Period
-from node.errors import ConfigurationError
+from node.clock import Clock
+from node.errors import ConfigurationError, Refused
 from node.slots import iso_utc
 
 __all__ = ["Archive"]
 
 HISTORY: Final = "history.jsonl"
 RULINGS: Final = "rulings.jsonl"
+PROBLEMS: Final = "problems.txt"
 BILLED: Final = "billed"
 CLOSED: Final = "closed"
 DELETED: Final = "bills_deleted"
-TABLES: Final = ("production.csv", "consumption.csv", "given.csv", "allocated.csv")
 
 
 class Archive:
@@ -58,6 +61,14 @@ class Archive:
         archive.history()
         archive.rulings()
         return archive
+
+    def held(self, command: str, clock: Clock | None = None) -> AbstractContextManager[None]:
+        """Hold the folder until the block ends. Every command that changes it does so in one such
+        block, from what it reads to the last that it writes; ``command`` is its name, for others.
+
+        Raises StorageBusy if another has it for too long, and ConfigurationError.
+        """
+        return held(self.folder, command, clock)
 
     def history(self) -> list[dict[str, Any]]:
         """Every entry, oldest first. Raises ConfigurationError for a line that is none."""
@@ -85,8 +96,19 @@ class Archive:
         return sorted({entry["period"] for entry in self.history()})
 
     def record(self, entry: Mapping[str, object]) -> None:
-        """Add a line to the history, whole or not at all."""
-        self._append(HISTORY, self.history(), entry)
+        """Add a line to the history, whole or not at all. Raises Refused (``revision_exists``) for
+        a revision that is in it: its corrections would count twice."""
+        history = self.history()
+        made = (entry["period"], entry.get("revision"))
+        if entry["outcome"] == BILLED and any(
+            one["outcome"] == BILLED and (one["period"], one["revision"]) == made for one in history
+        ):
+            raise Refused(
+                f"revision {made[1]} of {made[0]} was made by another run",
+                reason="revision_exists",
+                next_step="run this again",
+            )
+        self._append(HISTORY, history, entry)
 
     def of(self, period: Period, revision: int) -> Path:
         """The folder of a revision."""
@@ -132,23 +154,49 @@ class Archive:
 
     def take_out(self, points: Collection[str], now_s: int) -> list[str]:
         """Take the curves of these points out of every period, and what was ruled of them; the
-        periods that are closed by it."""
-        return self._close(self.periods(), points, now_s, "a member was erased")
+        periods that are closed by it: those billed with them, and those whose curves are gone.
+
+        Said first and done then: nobody bills a month anew of which a part was taken out, and
+        whoever is interrupted goes on. Raises ConfigurationError for what cannot be deleted.
+        """
+        named = [one for one in self._places() if names_one_of(self.folder / one, points)]
+        closing = [
+            period
+            for period in self._open()
+            if period in named
+            or not has_curves(self.folder / period)
+            or self._bills_name(period, points)
+        ]
+        self._close(closing, now_s, "a member was erased")
+        self._forget(points)
+        for period in named:
+            take_curves_out(self.folder / period, points)
+        return sorted({*closing, *(period for period in named if self._is_billed(period))})
 
     def kept_before(self, day: date) -> list[str]:
-        """The periods that ended by a day and still have curves."""
-        return [period for period in self.periods() if _end(period) <= day and self._has(period)]
+        """The periods that ended by a day and still have curves, or are open without."""
+        is_open = self._open()
+        return [
+            period
+            for period in self._places()
+            if _end(period) <= day and (period in is_open or has_curves(self.folder / period))
+        ]
 
     def take_out_before(self, day: date, now_s: int) -> list[str]:
-        """Take all curves out of the periods that ended by a day; which these are."""
-        return self._close(self.kept_before(day), None, now_s, "kept long enough")
+        """Take all curves out of the periods that ended by a day; which these are. As ``take_out``,
+        it closes first."""
+        periods = self.kept_before(day)
+        self._close(sorted(set(periods) & set(self._open())), now_s, "kept long enough")
+        for period in periods:
+            take_curves_out(self.folder / period, None)
+        return periods
 
     def bills_before(self, day: date) -> list[str]:
         """The periods that ended by a day of which more than the history is left."""
         deleted = _deleted(self.history())
         return [
             period
-            for period in self.periods()
+            for period in self._places()
             if _end(period) <= day and (period not in deleted or self._files(period))
         ]
 
@@ -162,8 +210,8 @@ class Archive:
         periods, history = self.bills_before(day), self.history()
         for entry in history:
             if entry["period"] in periods:
-                entry.pop("notes", None)
-                entry.pop("ruled", None)
+                for name in ("notes", "ruled", "problems"):
+                    entry.pop(name, None)
         gone = {"outcome": CLOSED, "at": iso_utc(now_s), "reason": "bills kept long enough"}
         new = sorted(set(periods) - _deleted(history))
         self._write(HISTORY, [*history, *({**gone, "period": p, DELETED: True} for p in new)])
@@ -177,6 +225,9 @@ class Archive:
                 raise ConfigurationError(
                     f"cannot be deleted ({error.strerror})", file=path
                 ) from error
+        for path in self.folder.glob("outbox/*"):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()  # its name is a point
         return periods
 
     def _files(self, period: str) -> list[Path]:
@@ -189,34 +240,43 @@ class Archive:
         own = self.folder / period
         return [own, *sent] if own.exists() else sent
 
-    def _has(self, period: str) -> bool:
-        return any((self.folder / period).glob(f"*/{PAIRS}"))
+    def _places(self) -> list[str]:
+        """The periods that the history or a folder is of: a run may have ended between the two."""
+        folders = (path.name for path in self.folder.glob("*/") if _is_period(path.name))
+        return sorted({*self.periods(), *folders})
 
-    def _close(
-        self, periods: Iterable[str], points: Collection[str] | None, now_s: int, reason: str
-    ) -> list[str]:
-        closed = []
-        for period in periods:
-            folder = self.folder / period
-            tables = [path for name in TABLES for path in sorted(folder.glob(f"*/{name}"))]
-            changed = [path for path in tables if _without(path, points)]
-            if changed:
-                closed.append(period)
-                for path in folder.glob(f"*/{PAIRS}"):
-                    path.unlink()
-        if points is not None:
-            self._forget_rulings(points)
-        for period in closed:
-            entry = {"period": period, "outcome": CLOSED, "at": iso_utc(now_s), "reason": reason}
-            self.record(entry)
-        return closed
+    def _open(self) -> list[str]:
+        """The periods that were billed, and are not closed."""
+        newest = {entry["period"]: entry["outcome"] for entry in self.history()}
+        return [one for one in sorted(newest) if newest[one] != CLOSED and self._is_billed(one)]
 
-    def _forget_rulings(self, points: Collection[str]) -> None:
+    def _is_billed(self, period: str) -> bool:
+        return any(
+            entry["period"] == period and entry["outcome"] == BILLED for entry in self.history()
+        )
+
+    def _bills_name(self, period: str, points: Collection[str]) -> bool:
+        texts = (path.read_text("utf-8") for path in self.folder.glob(f"{period}/*/bills.json"))
+        return any(point in text for text in texts for point in points)
+
+    def _close(self, periods: Iterable[str], now_s: int, reason: str) -> None:
+        entry = {"outcome": CLOSED, "at": iso_utc(now_s), "reason": reason}
+        new = [{**entry, "period": period} for period in periods]
+        if new:
+            self._write(HISTORY, [*self.history(), *new])
+
+    def _forget(self, points: Collection[str]) -> None:
+        """Take what was ruled of these points, and what their curves lacked, out of every list."""
         history = self.history()
         for entry in history:
             if "ruled" in entry:
                 entry["ruled"] = [one for one in entry["ruled"] if one["point"] not in points]
+            if "problems" in entry:
+                entry["problems"] = [x for x in entry["problems"] if not _speaks_of(x, points)]
         self._write(HISTORY, history)
+        for path in self.folder.glob(f"*/{PROBLEMS}"):
+            lines = path.read_text("utf-8").splitlines()
+            write_file(path, "".join(f"{x}\n" for x in lines if not _speaks_of(x, points)))
         for path in (self.folder / RULINGS, *self.folder.glob("*/ruled.jsonl")):
             if path.exists():
                 name = str(path.relative_to(self.folder))
@@ -263,15 +323,12 @@ def _end(period: str) -> date:
     return (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
 
 
-def _without(path: Path, points: Collection[str] | None) -> bool:
-    """A table without the columns of some points, or no table at all; whether it had any."""
-    rows = [line.split(",") for line in path.read_text("utf-8").splitlines()]
-    head = rows[0]
-    kept = [] if points is None else [n for n, name in enumerate(head) if name not in points]
-    if len(kept) == len(head):
+def _is_period(name: str) -> bool:
+    try:
+        return bool(_end(name))
+    except ValueError:
         return False
-    if len(kept) < 2:
-        path.unlink()
-    else:
-        write_file(path, "".join(",".join(row[n] for n in kept) + "\n" for row in rows))
-    return True
+
+
+def _speaks_of(text: str, points: Collection[str]) -> bool:
+    return any(point in text for point in points)

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from node.billing.archive import RULINGS, TABLES, Archive
+from node.billing.archive import RULINGS, Archive
+from node.billing.archive_tables import TABLES
 from node.billing.bill_keeping import PAIRS
 from node.billing.curve_files import read_curve_table
 from node.billing.curve_rows import Row, finding_from, unpacked_values

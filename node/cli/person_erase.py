@@ -110,14 +110,18 @@ def erase(
     with open_office(database, key_file) as office:
         found, member = office.people.find(wanted)
         points = {member.withdrawal, member.injection} - {""}
-        files = _looked_at(places, points)
+        _looked_at(places, points)
         if not yes:
             click.confirm(
                 f"This destroys all that is kept of {member.name}, for good. Go on?", abort=True
             )
-        gone = _take_out(places, member, points, files, office.now_s)
-        # The key goes last: until then the person is found, and who was interrupted begins again.
-        records = office.erase(found)
+        with ExitStack() as stack:
+            if folder is not None:
+                stack.enter_context(Archive.existing(folder).held("daisee person erase"))
+            files = _looked_at(places, points)  # again: until now another command might write
+            gone = _take_out(places, member, points, files, office.now_s)
+            # The key goes last: until then the person is found; who was interrupted begins again.
+            records = office.erase(found)
     if as_json:
         erased = {"person": found, "records": records, "curve_rows": gone.rows}
         say_document(
@@ -177,11 +181,14 @@ def _take_out(
     """Take the person out of every place but the office."""
     rows, closed, names = 0, list[str](), 0
     with ExitStack() as stack:
+        curves = None
         if places.curves is not None:
             curves = stack.enter_context(CurveUpkeep.open(places.curves))
-            rows = curves.forget(points)
         if places.bills is not None:
+            # Months are closed before curves go: without them, a run would take them for corrected.
             closed = Archive.existing(places.bills).take_out(points, now_s)
+        if curves is not None:
+            rows = curves.forget(points)
     for path in files:
         try:
             path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -116,7 +117,10 @@ def retention(
     zone = zone_of(timezone)
     archive = None if folder is None else Archive.existing(folder)
     paths = [] if inbox is None else inbox_files(inbox)
-    with open_office(database, key_file) as office:
+    with ExitStack() as stack:
+        office = stack.enter_context(open_office(database, key_file))
+        if archive is not None and is_applied:
+            stack.enter_context(archive.held("daisee person retention"))
         ages = _Ages(holding(rules, office.now_s, zone), office.now_s, zone)
         found = _Found()
         delivered: list[Delivery] = []
@@ -126,11 +130,12 @@ def retention(
         records = [record for kind in PAPERS for record in office.people.vault.all_of(kind)]
         found.due = due_records(records, rules, office.now_s, zone)
         found.due += due_consents(office.people.consents(), rules, office.now_s, zone)
-        _age_inbox(found, ages, delivered, is_applied=is_applied)
+        if archive is not None:
+            # Months are closed before curves go: without them, a run would take them for corrected.
+            _age_bills(found, ages, archive, is_applied=is_applied)
         if curve_file is not None:
             _age_curves(found, ages, curve_file, is_applied=is_applied)
-        if archive is not None:
-            _age_bills(found, ages, archive, is_applied=is_applied)
+        _age_inbox(found, ages, delivered, is_applied=is_applied)
         if is_applied:
             _delete_papers(office, found)
     places = {"curves": curve_file, "bills": folder, "inbox": inbox}

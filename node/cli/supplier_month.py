@@ -107,7 +107,7 @@ def month(
     paths = [] if inbox is None else inbox_files(inbox)
     terms = read_terms(operation_file, key_file, own)
     operation, archive, now_s = terms.operation, Archive(out), _now_s(at)
-    with CurveDatabase.open(database) as kept:
+    with archive.held("daisee supplier month"), CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
         collected = _collect(paths, store, operation, now_s)
         if month_text is None:
@@ -118,9 +118,9 @@ def month(
             run_from_store(period, terms, store, archive, now_s, threshold_cents=threshold_cents)
             for period in periods
         ]
+        waiting_notes = unplaced(archive.history(), archive.note_items())
     for run in runs:
         run.stages[:0] = [Stage.COLLECT, Stage.STORE]
-    waiting_notes = unplaced(archive.history(), archive.note_items())
     if as_json:
         notes_document = items_document(waiting_notes)
         say_document({**_month_document(collected, runs), "waiting_notes": notes_document})

@@ -187,7 +187,7 @@ class TestRetention:
         assert (bills / "2025-10").exists(), "looking changes nothing"
         assert desk.json(*words, "--rules", own, "--apply")["deleted_bills"] == ["2025-10"]
         left = [path for path in bills.rglob("*") if path.is_file()]
-        assert {path.name for path in left} == {"history.jsonl", "rulings.jsonl"}
+        assert {path.name for path in left} == {".lock", "history.jsonl", "rulings.jsonl"}
         assert FLAT not in "".join(path.read_text() for path in left)
         assert desk.json(*words, "--rules", own)["deleted_bills"] == []
 
