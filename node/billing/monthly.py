@@ -143,16 +143,17 @@ class _Made:
     steps: tuple[int, ...] | None
 
 
-def due_months(zone: ZoneInfo, now_s: int, billed: Sequence[str]) -> list[Period]:
-    """The months to run: the last that ended a day ago or more, and those billed before, as far
-    back as corrections count."""
+def due_months(zone: ZoneInfo, now_s: int, known: Iterable[str]) -> list[Period]:
+    """The months to run, as far back as corrections count: the last that ended a day ago or more,
+    and all before it from the first that is ``known`` (was billed, or waited) on. So one in which
+    nothing ran is made up for, or asked about."""
     today = datetime.fromtimestamp(now_s, zone).date() - timedelta(days=DELAY_DAYS)
-    until = today.replace(day=1)
+    until, oldest = today.replace(day=1), min(known, default="")
     found = []
     for place in range(MOST_MONTHS):
         first = (until - timedelta(days=1)).replace(day=1)
         period = Period(first, until, zone)
-        if not place or str(period) in billed:
+        if not place or (oldest and str(period) >= oldest):
             found.append(period)
         until = first
     return found[::-1]
@@ -175,11 +176,12 @@ def run_month(
     """
     run = MonthRun(period, stages=[Stage.PLAN, Stage.CHECK])
     known = archive.billed(period)
+    run.revision = known.get("revision", 0)
     if archive.closed(period):
-        run.outcome, run.revision = Outcome.CLOSED, known.get("revision", 0)
+        run.outcome = Outcome.CLOSED
         return run
     history, operation = archive.history(), terms.operation
-    notes = plan_notes(str(period), history, archive.note_items(), operation, threshold_cents)
+    notes = plan_notes(period, history, archive.note_items(), operation, threshold_cents)
     try:
         curves = curves_of(period)
         run.problems, run.ruled = curves.problems, curves.ruled
@@ -197,7 +199,7 @@ def run_month(
     digest = sha256(json.dumps(bills_document(made.bills), sort_keys=True).encode()).hexdigest()
     is_new = known.get("bills") != digest
     run.outcome = Outcome.BILLED if is_new else Outcome.UNCHANGED
-    run.revision = known.get("revision", 0) + is_new
+    run.revision += is_new
     run.steps = made.steps
     run.bills = revised(made.bills, run.revision)
     _keep(run, made, archive, is_new=is_new)
@@ -269,7 +271,6 @@ def _under_other_rules(
     """A month that was billed under another version of the rules: nothing of it is made again under
     these. If its curves changed, it waits for the operation's file of that time."""
     folder = archive.of(run.period, known["revision"])
-    run.revision = known["revision"]
     same = all(
         same_table(kept_table(folder / name, table.start_s, table.step_s), table)
         for name, table in (

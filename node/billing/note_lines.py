@@ -15,6 +15,8 @@ from typing import Any, Final
 from node.billing.bills import COMMUNITY, Bill, Line, LineKind, Measure, PeriodBills
 from node.billing.notes import carried_over
 from node.billing.operation import Operation
+from node.billing.time_of_use import Period
+from node.errors import Refused
 
 __all__ = [
     "NoteItem",
@@ -75,7 +77,7 @@ def note_items(
 
 
 def plan_notes(
-    month: str,
+    period: Period,
     history: Sequence[Mapping[str, Any]],
     settled: Iterable[NoteItem],
     operation: Operation,
@@ -83,13 +85,14 @@ def plan_notes(
 ) -> tuple[NoteItem, ...]:
     """Which notes stand on a month's bills: those of before, if it was billed; else all of earlier
     months that stand nowhere yet, pair by pair, where their sum reaches the threshold."""
+    month = str(period)
     mine = [entry for entry in history if entry["period"] == month and "revision" in entry]
     if mine:
         return tuple(NoteItem(**item) for item in mine[-1].get("notes", ()))
     ready = [
         item
         for item in unplaced(history, settled)
-        if item.month < month and _has_bills(operation, item)
+        if item.month < month and _has_bills(operation, period, item)
     ]
     sums: dict[tuple[str, str], int] = {}
     for item in ready:
@@ -106,14 +109,30 @@ def unplaced(history: Sequence[Mapping[str, Any]], settled: Iterable[NoteItem]) 
     return [item for item in settled if item not in placed]
 
 
-def _has_bills(operation: Operation, item: NoteItem) -> bool:
-    has_seller = item.seller == COMMUNITY or item.seller in operation.producers
-    return has_seller and item.buyer in operation.consumers
+def _has_bills(operation: Operation, period: Period, item: NoteItem) -> bool:
+    """Whether both are members by then; who left before still has a bill, with nothing else on."""
+    seller, buyer = operation.producers.get(item.seller), operation.consumers.get(item.buyer)
+    has_seller = item.seller == COMMUNITY or (seller is not None and seller.first < period.until)
+    return has_seller and buyer is not None and buyer.first < period.until
 
 
-def with_notes(bills: PeriodBills, items: Iterable[NoteItem]) -> PeriodBills:
-    """The bills with notes as lines after their own."""
+def with_notes(bills: PeriodBills, items: Sequence[NoteItem]) -> PeriodBills:
+    """The bills with notes as lines after their own.
+
+    Raises Refused (``note_without_bill``) for a note of somebody who has none: it stood on one.
+    """
     period = bills.stamp.period
+    sellers = {COMMUNITY, *(bill.point for bill in bills.producers)}
+    buyers = {bill.point for bill in bills.consumers}
+    for item in items:
+        if item.seller not in sellers or item.buyer not in buyers:
+            missing = item.buyer if item.buyer not in buyers else item.seller
+            raise Refused(
+                f"a correction of {item.month} stands on {missing}'s bill, and {missing} has none"
+                " any more",
+                reason="note_without_bill",
+                next_step="put it back into the operation's file; who left has an until there",
+            )
     lines = [
         Line(
             kind=LineKind(item.kind),

@@ -166,11 +166,11 @@ def run_from_store(
 
 def _end(runs: Sequence[MonthRun], asked: Sequence[Finding]) -> None:
     """Raise Disagreement if something is left to a person."""
-    waiting = [str(run.period) for run in runs if run.outcome is Outcome.WAITING]
+    waiting = [_waits(run) for run in runs if run.outcome is Outcome.WAITING]
     held = [text for run in runs for text in run.held]
     if waiting:
         raise Disagreement(
-            f"{', '.join(waiting)}: not billed, see problems.txt",
+            f"{'; '.join(waiting)}: see problems.txt",
             next_step="see to what it says (a value is the operator's to give, a tariff row or a"
             " price yours); the next run bills it",
         )
@@ -184,6 +184,11 @@ def _end(runs: Sequence[MonthRun], asked: Sequence[Finding]) -> None:
             f"to see to in the inbox: {len(asked)}; refused rows: {sum(one.rows for one in asked)}",
             next_step="each says what; what could be taken of the files is kept",
         )
+
+
+def _waits(run: MonthRun) -> str:
+    state = f"stays at revision {run.revision}" if run.revision else "is not billed"
+    return f"{run.period} {state}"
 
 
 def _now_s(at: str | None) -> int:

@@ -113,6 +113,7 @@ def flat_of(found: dict[str, Any]) -> dict[str, Any]:
     return bill
 
 
+OCTOBER = ("--month", "2025-10")
 HAPPY = ["collect", "store", "plan", "check", "format", "bill", "record", "send", "show"]
 
 
@@ -130,8 +131,9 @@ def test_two_months_with_a_change_of_the_clock_end_to_end(tool: Tool) -> None:
 
     # 6, on error: October has a gap; it waits, says why once, and March stays as it was.
     before = tool.files()
-    again, october = tool.months("2025-11-02T06:00:00Z", code=7)
+    (again,) = tool.months("2025-11-02T06:00:00Z", "--month", "2025-03")
     assert (again["month"], again["outcome"]) == ("2025-03", "unchanged")
+    (october,) = tool.months("2025-11-02T06:00:00Z", *OCTOBER, code=7)
     assert october["outcome"] == "waiting"
     assert october["stages"] == ["collect", "store", "plan", "check", "treat", "record"]
     assert october["problems"] == [
@@ -140,12 +142,12 @@ def test_two_months_with_a_change_of_the_clock_end_to_end(tool: Tool) -> None:
     assert MILL in (tool.out / "2025-10" / "problems.txt").read_text()
     changed = {name for name, content in tool.files().items() if before.get(name) != content}
     assert changed == {"history.jsonl", "2025-10/problems.txt"}
-    waiting = tool.months("2025-11-03T06:00:00Z", code=7)[1]
+    (waiting,) = tool.months("2025-11-03T06:00:00Z", *OCTOBER, code=7)
     assert "record" not in waiting["stages"]
 
     # The operator answers; 7 and 8: the job runs; 9: bills are sent; 10: members look at them.
     write_r63(tool.inbox / "3-october.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
-    _, october = tool.months("2025-11-04T06:00:00Z")
+    (october,) = tool.months("2025-11-04T06:00:00Z", *OCTOBER)
     assert (october["outcome"], october["stages"]) == ("billed", HAPPY)
     assert not (tool.out / "2025-10" / "problems.txt").exists()
     for point in (FLAT, MILL, ROOF, BARN):
@@ -158,7 +160,9 @@ def test_two_months_with_a_change_of_the_clock_end_to_end(tool: Tool) -> None:
     # Again is harmless, to the byte, and puts back what went missing.
     whole = tool.files()
     (tool.out / "outbox" / FLAT / f"2025-10-consumer-{FLAT}.html").unlink()
-    assert [one["outcome"] for one in tool.months("2025-11-05T06:00:00Z")] == ["unchanged"] * 2
+    for one in ("2025-03", "2025-10"):
+        (again,) = tool.months("2025-11-05T06:00:00Z", "--month", one)
+        assert again["outcome"] == "unchanged"
     assert tool.files() == whole
 
     # Every Wh of both months is there: 46 half hours on one day, 50 on another.
@@ -202,8 +206,8 @@ def test_a_correction_after_the_bill_makes_a_revision_and_notes(tool: Tool) -> N
 
 
 def test_a_correction_reopens_the_steps_that_it_touches_and_no_others(tool: Tool) -> None:
-    write_r63(tool.inbox / "1.csv", date(2025, 3, 1), 31, CONSUMERS, PRODUCERS)
-    tool.months("2025-04-02T06:00:00Z")
+    write_r63(tool.inbox / "1.csv", date(2025, 9, 1), 30, CONSUMERS, PRODUCERS)
+    tool.months("2025-10-02T06:00:00Z")
     write_r63(tool.inbox / "2.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
     tool.months("2025-11-02T06:00:00Z")
     place = 20 * 48 + 20
@@ -214,7 +218,7 @@ def test_a_correction_reopens_the_steps_that_it_touches_and_no_others(tool: Tool
     found = json.loads(result.stdout)
     assert (found["added_steps"], found["corrected_steps"]) == (0, 1)
     assert [(one["month"], one["outcome"], one["revision"]) for one in found["months"]] == [
-        ("2025-03", "unchanged", 1),
+        ("2025-09", "unchanged", 1),
         ("2025-10", "billed", 2),
     ]
     tables = [(tool.out / "2025-10" / str(n) / "consumption.csv").read_text() for n in (1, 2)]
@@ -234,7 +238,7 @@ def test_a_correction_reopens_the_steps_that_it_touches_and_no_others(tool: Tool
     assert touched == {"2025-10-21"}
     notes = (tool.out / "2025-10" / "2" / "notes.csv").read_text().splitlines()
     assert len(notes) > 1
-    assert not (tool.out / "2025-03" / "2").exists()
+    assert not (tool.out / "2025-09" / "2").exists()
 
 
 def test_other_prices_make_a_revision_too(tool: Tool) -> None:
@@ -268,5 +272,72 @@ def test_months_are_due_a_day_after_their_end() -> None:
     assert due("2025-11-01T12:00:00Z") == ["2025-09"]
     assert due("2025-11-02T12:00:00Z") == ["2025-10"]
     assert due("2025-11-01T23:30:00Z") == ["2025-10"]
-    assert due("2025-11-02T12:00:00Z", "2025-08", "2023-01") == ["2025-08", "2025-10"]
+    assert due("2025-11-02T12:00:00Z", "2025-08") == ["2025-08", "2025-09", "2025-10"]
+    assert len(due("2025-11-02T12:00:00Z", "2025-08", "2023-01")) == 14
+    assert due("2025-11-02T12:00:00Z", "2025-08", "2023-01")[0] == "2024-09"
     assert month("2025-10") == due_months(PARIS, parse_iso_utc("2025-11-02T12:00:00Z"), [])[0]
+
+
+def test_a_month_that_no_run_saw_is_made_up_for(tool: Tool) -> None:
+    for number, days in ((9, 30), (10, 31), (11, 30)):
+        path = tool.inbox / f"{number}.csv"
+        write_r63(path, date(2025, number, 1), days, CONSUMERS, PRODUCERS)
+    tool.months("2025-10-02T06:00:00Z")
+    # The machine was off for two months.
+    found = tool.months("2025-12-02T06:00:00Z")
+    assert [(one["month"], one["outcome"]) for one in found] == [
+        ("2025-09", "unchanged"),
+        ("2025-10", "billed"),
+        ("2025-11", "billed"),
+    ]
+    late = tool.months("2026-01-02T06:00:00Z", code=7)[-1]
+    assert (late["month"], late["outcome"]) == ("2025-12", "waiting")
+
+
+def test_a_month_that_waits_again_says_that_it_was_billed(tool: Tool) -> None:
+    write_r63(tool.inbox / "1.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
+    tool.months("2025-11-02T06:00:00Z")
+    street = tool.folder / "street.toml"
+    street.write_text(street.read_text() + f'[[consumer]]\npoint = "{STRANGER}"\n')
+    result = tool.run("2025-11-03T06:00:00Z")
+    assert (result.exit_code, json.loads(result.stdout)["months"][0]["revision"]) == (7, 1)
+    assert "2025-10 stays at revision 1: see problems.txt" in result.stderr
+
+
+class TestNotesOfWhoLeft:
+    @pytest.fixture
+    def corrected(self, tool: Tool) -> Tool:
+        """October billed, and corrected for the mill; November's curves are there."""
+        write_r63(tool.inbox / "1.csv", date(2025, 10, 1), 31, CONSUMERS, PRODUCERS)
+        tool.months("2025-11-02T06:00:00Z")
+        write_r63(tool.inbox / "2.csv", date(2025, 10, 9), 1, {MILL: lambda _: 3_000}, {})
+        tool.months("2025-11-10T06:00:00Z")
+        write_r63(tool.inbox / "3.csv", date(2025, 11, 1), 30, CONSUMERS, PRODUCERS)
+        return tool
+
+    def write(self, tool: Tool, old: str, new: str) -> None:
+        street = tool.folder / "street.toml"
+        assert old in street.read_text()
+        street.write_text(street.read_text().replace(old, new))
+
+    def test_they_wait_for_a_month_in_which_it_is_a_member(self, corrected: Tool) -> None:
+        mill = f'point = "{MILL}"\n'
+        self.write(corrected, mill, mill + "from = 2025-12-01\n")
+        result = corrected.run("2025-12-02T06:00:00Z", "--month", "2025-11")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert [one["outcome"] for one in found["months"]] == ["billed"]
+        assert {item["buyer"] for item in found["waiting_notes"]} == {MILL}
+
+    def test_one_that_stands_on_a_bill_makes_its_month_wait_alone(self, corrected: Tool) -> None:
+        (_, november) = corrected.months("2025-12-02T06:00:00Z")
+        assert november["note_lines"] > 0
+        write_r63(corrected.inbox / "4.csv", date(2025, 12, 1), 31, CONSUMERS, PRODUCERS)
+        self.write(corrected, f'[[consumer]]\npoint = "{MILL}"\n', "")
+        found = corrected.months("2026-01-02T06:00:00Z", code=7)
+        assert [(one["month"], one["outcome"]) for one in found[1:]] == [
+            ("2025-11", "waiting"),
+            ("2025-12", "billed"),
+        ]
+        (problem,) = found[1]["problems"]
+        assert problem.startswith(f"note_without_bill: a correction of 2025-10 stands on {MILL}'s")
