@@ -1,6 +1,7 @@
 """The curves that a period was billed from, as they lie in its folder, and how they go.
 
-Each revision has a table for what was measured and shared on either side, and the sums of each two.
+Each revision has a table for what was measured and shared on either side, and the sums of each two;
+one that was billed by the market's allocation, what the market had filled.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from typing import Final
 
 from node.billing.bill_files import write_file
 from node.billing.bill_keeping import PAIRS
+from node.billing.market_key import MARKET_FILES
 from node.errors import ConfigurationError
 
 __all__ = ["TABLES", "has_curves", "names_one_of", "take_curves_out"]
 
-TABLES: Final = ("production.csv", "consumption.csv", "given.csv", "allocated.csv")
+TABLES: Final = (
+    *("production.csv", "consumption.csv", "given.csv", "allocated.csv"),
+    *MARKET_FILES,
+)
 
 
 def has_curves(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from node.billing.allocation import Allocation, Key, allocate, reallocate
 from node.billing.bill_curves import member_steps
 from node.billing.bills import Day, EnergySums
 from node.billing.curve_files import CurveTable
+from node.billing.market_key import StatedMarket, key_on
 from node.billing.operation import Consumer, Fee, Operation, Price, Producer, Supply
 from node.billing.perimeter import midnight_s
 from node.billing.tariffs import BASE, FOUR_CLASSES, TariffTables
@@ -30,6 +31,7 @@ __all__ = [
     "billed_energy",
     "calendar_of",
     "energy_of",
+    "frame_key",
     "frame_of",
     "reopened",
     "spans",
@@ -210,9 +212,13 @@ def billed_energy(
     production: CurveTable,
     consumption: CurveTable,
     period: Period,
+    *,
+    stated: StatedMarket | None = None,
 ) -> BilledEnergy:
-    """Allocate a period by a key, and sum up by span and class. Raises as ``frame_of`` does."""
+    """Allocate a period by a key, and sum up by span and class; ``stated`` for the market's key.
+    Raises as ``frame_of`` and ``key_on`` do."""
     frame = frame_of(operation, tables, production, consumption, period)
+    key = frame_key(key, stated, frame)
     return energy_of(frame, allocate(key, frame.production, frame.consumption, groups=frame.groups))
 
 
@@ -284,13 +290,22 @@ class Reopened:
     steps: tuple[int, ...]
 
 
-def reopened(before: BilledEnergy, frame: Frame) -> Reopened:
+def frame_key(key: Key, stated: StatedMarket | None, frame: Frame) -> Key:
+    """A key for a period's curves: what the market stated, held to them, if it is the market's."""
+    steps = range(frame.first_s, frame.first_s + len(frame.groups) * frame.step_s, frame.step_s)
+    return key_on(key, stated, frame.production, frame.consumption, steps)
+
+
+def reopened(before: BilledEnergy, frame: Frame, key: Key | None = None) -> Reopened:
     """Allocate the touched steps of a period again, and no others, under the key of before.
 
-    ``frame`` has the corrected curves; its points, steps and groups are those of before. Raises
-    ConfigurationError if more Wh were stated for a step than are measured now.
+    ``frame`` has the corrected curves; its points, steps and groups are those of before. ``key`` is
+    the market's on these curves (``frame_key``). Raises ConfigurationError if more Wh were stated
+    for a step than are measured now.
     """
-    again = reallocate(before.allocation, frame.production, frame.consumption, groups=frame.groups)
+    again = reallocate(
+        before.allocation, frame.production, frame.consumption, groups=frame.groups, key=key
+    )
     return Reopened(energy_of(frame, again.allocation), again.steps)
 
 

@@ -23,6 +23,7 @@ from node.billing.bills import (
     Stamp,
 )
 from node.billing.curve_files import CurveTable
+from node.billing.market_key import StatedMarket
 from node.billing.operation import Consumer, LocalAccise, Operation, Producer
 from node.billing.series import MISSING
 from node.billing.tariff_needs import TARIFF_REASONS, all_that_lacks
@@ -43,15 +44,17 @@ def bill_period(
     period: Period,
     *,
     provisional: bool = False,
+    stated: StatedMarket | None = None,
 ) -> PeriodBills:
     """Allocate and bill a period. What bills need and nobody says is refused, never guessed.
+    ``stated`` is what the market filled, for its key; curves are in steps that hold whole slots.
 
     Steps in which a curve has a gap are refused too, or, ``provisional``, left out and counted.
     Raises Refused with its reason, ConfigurationError for curves that do not fit the operation.
     """
     refuse_virtual(key)
     tables = tariffs.accepting(operation.accepted)
-    energy = billed_energy(operation, tables, key, production, consumption, period)
+    energy = billed_energy(operation, tables, key, production, consumption, period, stated=stated)
     return bill_energy(operation, tables, energy, provisional=provisional)
 
 

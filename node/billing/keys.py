@@ -27,11 +27,13 @@ from node.errors import ConfigurationError
 
 __all__ = [
     "KINDS",
+    "MARKET",
     "default_dynamic",
     "directed_gift",
     "equal_shares",
     "full_dynamic",
     "hybrid",
+    "is_of_market",
     "key_from",
     "market",
     "parse_factor",
@@ -49,6 +51,7 @@ __all__ = [
 _FACTOR: Final = re.compile(r"(0|1)(?:[.,](\d{1,6}))?")
 _PRO_RATA: Final = Round()
 MAX_KEY_BYTES: Final = 2**20
+MARKET: Final = "market"
 
 
 def default_dynamic() -> Key:
@@ -132,7 +135,12 @@ def rounds(iterations: Sequence[Round]) -> Key:
 def market(given: Mapping[str, Sequence[int]], taken: Mapping[str, Sequence[int]]) -> Key:
     """The market's own allocation: asks filled and bids filled in Wh per step, as its events tell
     and reconciliation left them. It allocates the operator's curves like any other key."""
-    return Key("market", (StatedStage(given, taken),))
+    return Key(MARKET, (StatedStage(given, taken),))
+
+
+def is_of_market(key: Key) -> bool:
+    """Whether a key asks for the market's own allocation and what was filled is still to come."""
+    return key.name == MARKET and not key.stages
 
 
 def virtual() -> Key:
@@ -251,6 +259,7 @@ KINDS: Final[Mapping[str, Callable[[_Document], Key]]] = {
     ),
     "full_dynamic": _full,
     "hybrid": lambda document: hybrid(document.factors()),
+    "market": lambda _: Key(MARKET, ()),
     "priority": lambda document: priority(document.classes(document.fields.get("order"), "order")),
     "producer_order": _producer_order,
     "rounds": _rounds,

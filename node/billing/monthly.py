@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -24,7 +24,14 @@ from zoneinfo import ZoneInfo
 
 from node.billing.allocation import Key, allocate
 from node.billing.archive import Archive
-from node.billing.bill_energy import BilledEnergy, Frame, energy_of, frame_of, reopened
+from node.billing.bill_energy import (
+    BilledEnergy,
+    Frame,
+    energy_of,
+    frame_key,
+    frame_of,
+    reopened,
+)
 from node.billing.bill_files import (
     bill_file_names,
     bill_files,
@@ -45,7 +52,14 @@ from node.billing.bill_making import bill_energy, refuse_virtual, revised
 from node.billing.bills import PeriodBills
 from node.billing.curve_files import CurveTable, curve_table_text
 from node.billing.in_force import RuledSteps, RulingState, held_of
-from node.billing.keys import read_key
+from node.billing.keys import MARKET, is_of_market, read_key
+from node.billing.market_key import (
+    StatedMarket,
+    in_market_steps,
+    kept_market,
+    market_entry,
+    market_files,
+)
 from node.billing.note_lines import NoteItem, items_document, plan_notes, with_notes
 from node.billing.notes import note_document, notes_between
 from node.billing.operation import Operation
@@ -98,17 +112,21 @@ class Curves:
     consumption: CurveTable
     problems: tuple[str, ...] = ()
     ruled: tuple[RuledSteps, ...] = ()
+    stated: StatedMarket | None = None
+    """What the market filled, if its allocation is billed; the curves are in steps of its slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Under what a month is billed: members, prices and rules; tariffs, those that the operation
-    accepts; the key, and as it was written. A month keeps the key that it was first billed with."""
+    accepts; the key, and as it was written. A month keeps the key that it was first billed with.
+    ``market`` tells what the market filled in a month that is billed first by its allocation."""
 
     operation: Operation
     tables: TariffTables
     key: Key
     key_text: str
+    market: Callable[[Period], StatedMarket] | None = None
 
 
 @dataclass(slots=True)
@@ -185,6 +203,8 @@ def run_month(
     try:
         curves = curves_of(period)
         run.problems, run.ruled = curves.problems, curves.ruled
+        if not run.problems:
+            curves = _of_market(period, curves, terms, archive, known)
         if not run.problems and known and known["rules"] != operation.rules:
             return _under_other_rules(run, known, curves, archive, now_s)
         made = None if run.problems else _make(period, curves, terms, archive, known, notes)
@@ -218,6 +238,35 @@ def run_month(
     return run
 
 
+def _key_of(folder: Path | None, terms: Terms) -> tuple[Key, str]:
+    """The key that a month was first billed with, else the terms', and as it was written."""
+    if folder is None or not (folder / KEY).exists():
+        return terms.key, terms.key_text
+    return read_key(folder / KEY), (folder / KEY).read_text("utf-8")
+
+
+def _of_market(
+    period: Period, curves: Curves, terms: Terms, archive: Archive, known: Mapping[str, Any]
+) -> Curves:
+    """With what the market filled, if the key is the market's: as the month was billed with, or as
+    the market tells. Raises Refused for what is not there and what does not fit."""
+    folder = archive.of(period, known["revision"]) if known else None
+    if not is_of_market(_key_of(folder, terms)[0]):
+        return curves
+    if folder is not None and MARKET in known:
+        stated = kept_market(folder, known[MARKET])
+    elif terms.market is not None:
+        stated = terms.market(period)
+    else:
+        raise Refused(
+            "the key is the market's, and nobody says what it filled",
+            reason="market_source",
+            next_step="say which: --run DIR, or --rpc URL --market ADDRESS, with --points FILE",
+        )
+    tables = in_market_steps(curves.production, curves.consumption, stated.slot_s)
+    return replace(curves, production=tables[0], consumption=tables[1], stated=stated)
+
+
 def _make(
     period: Period,
     curves: Curves,
@@ -231,26 +280,29 @@ def _make(
     Raises Refused for what bills need and nobody says.
     """
     folder = archive.of(period, known["revision"]) if known else None
-    key, key_text = terms.key, terms.key_text
-    if folder is not None and (folder / KEY).exists():
-        key, key_text = read_key(folder / KEY), (folder / KEY).read_text("utf-8")
+    key, key_text = _key_of(folder, terms)
     refuse_virtual(key)
     operation, tables = terms.operation, terms.tables
     frame = frame_of(operation, tables, curves.production, curves.consumption, period)
-    before = None if folder is None else _kept(folder, frame, key, terms, known)
-    steps = None
+    before = None if folder is None else _kept(folder, frame, key, curves.stated, terms, known)
+    steps, key_now = None, frame_key(key, curves.stated, frame)
     if before is None:
-        made = allocate(key, frame.production, frame.consumption, groups=frame.groups)
+        made = allocate(key_now, frame.production, frame.consumption, groups=frame.groups)
         energy = energy_of(frame, made)
     else:
-        again = reopened(before, frame)
+        again = reopened(before, frame, None if curves.stated is None else key_now)
         energy, steps = again.energy, again.steps
     bills = with_notes(bill_energy(operation, tables, energy), notes)
     return _Made(bills, curves, energy, key_text, steps)
 
 
 def _kept(
-    folder: Path, now: Frame, key: Key, terms: Terms, known: Mapping[str, Any]
+    folder: Path,
+    now: Frame,
+    key: Key,
+    stated: StatedMarket | None,
+    terms: Terms,
+    known: Mapping[str, Any],
 ) -> BilledEnergy | None:
     """What the newest revision was billed from, if the touched steps of it can be opened alone."""
     start_s = now.period.start_s
@@ -262,7 +314,7 @@ def _kept(
         before = frame_of(terms.operation, terms.tables, production, consumption, now.period)
     except (Refused, ConfigurationError):
         return None  # other members than were billed: the month is allocated anew
-    return kept_energy(folder, before, key, known)
+    return kept_energy(folder, before, frame_key(key, stated, before), known)
 
 
 def _under_other_rules(
@@ -313,7 +365,8 @@ def _keep(run: MonthRun, made: _Made, archive: Archive, *, is_new: bool) -> None
         if table.points:
             _write(folder / name, "".join(curve_table_text(table)), is_new=is_new)
     if is_new or not _has(folder, (KEY, PAIRS, "given.csv", "allocated.csv")):
-        for name, text in {KEY: made.key_text, **energy_files(made.energy)}.items():
+        stated = market_files(made.curves.stated)
+        for name, text in {KEY: made.key_text, **stated, **energy_files(made.energy)}.items():
             _write(folder / name, text, is_new=is_new)
     run.stages.append(Stage.BILL)
     if is_new or not _has(folder, PERIOD_FILES):
@@ -387,6 +440,8 @@ def _billed_entry(
         "bills": digest,
         "collected_cents": made.bills.collected_cents,
     }
+    if made.curves.stated is not None:
+        entry[MARKET] = market_entry(made.curves.stated)
     if run.ruled:
         entry["ruled"] = [ruled.document() for ruled in run.ruled]
     if notes:

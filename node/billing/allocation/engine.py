@@ -139,14 +139,17 @@ def reallocate(
     consumption: Mapping[str, Sequence[int]],
     *,
     groups: Sequence[int] | None = None,
+    key: Key | None = None,
     plain: bool = not HAS_NUMPY,
 ) -> Reallocation:
     """Allocate again the steps in which any curve is now another, under the key of before.
 
     The engine is asked about no other step, and every other figure stays as it was. That holds for
     every key, because no stage remembers a step: a coefficient, or stated Wh, is the step's own.
-    ``groups`` are those that ``pairs`` was summed by. Raises ValueError for other points or steps,
-    ConfigurationError if more Wh were stated for a step than are measured now.
+    ``groups`` are those that ``pairs`` was summed by. ``key`` is the one of before with other
+    stated Wh in the touched steps: those that were reconciled with the corrected curves. Raises
+    ValueError for other points or steps, ConfigurationError if more Wh were stated for a step than
+    are measured now.
     """
     produced = {point: _as_array(production[point]) for point in sorted(production)}
     consumed = {point: _as_array(consumption[point]) for point in sorted(consumption)}
@@ -177,8 +180,11 @@ def reallocate(
         allocated_wh=tuple(array("q", curve) for curve in allocated.values()),
         pairs=taken_out,
     )
+    stages = before.stages
+    if key is not None:
+        stages = resolve(key, tuple(produced), tuple(consumed), before.steps)
     engine.allocate_curves(
-        before.stages,
+        stages,
         [step for step in touched if step not in opened],
         tuple(produced.values()),
         tuple(consumed.values()),
@@ -196,7 +202,7 @@ def reallocate(
     }
     open_steps = tuple(sorted(was_open.difference(touched) | opened))
     after = Allocation(
-        before.key, before.stages, produced, consumed, given, allocated, open_steps, pairs
+        key or before.key, stages, produced, consumed, given, allocated, open_steps, pairs
     )
     return Reallocation(after, tuple(touched))
 

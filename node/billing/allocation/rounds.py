@@ -139,9 +139,15 @@ def resolve(
 ) -> tuple[ResolvedStage, ...]:
     """A key's stages for these delivery points.
 
-    Raises ConfigurationError for a point that is none of theirs, a coefficient that is no share,
-    coefficients that give away more than the whole, and a table of another length.
+    Raises ConfigurationError for a key without stages (the market's, of which nobody said what was
+    filled), a point that is none of theirs, a coefficient that is no share, coefficients that give
+    away more than the whole, and a table of another length.
     """
+    if not key.stages:
+        raise ConfigurationError(
+            f"key {key.name}: nobody says what was filled",
+            next_step="say which market: --run DIR, or --rpc URL --market ADDRESS",
+        )
     producer_at = {point: place for place, point in enumerate(producers)}
     consumer_at = {point: place for place, point in enumerate(consumers)}
     stages: list[ResolvedStage] = []
