@@ -24,7 +24,8 @@ from node.billing.completeness import coverage
 from node.billing.curve_files import CurveTable, read_curve_table
 from node.billing.curve_store import CurveStore
 from node.billing.in_force import RuledSteps, TakenRuling, in_force
-from node.billing.keys import default_dynamic, read_key
+from node.billing.keys import default_dynamic, is_of_market, read_key
+from node.billing.market_key import in_market_steps
 from node.billing.monthly import Curves
 from node.billing.months import Month
 from node.billing.operation import Operation
@@ -33,6 +34,12 @@ from node.billing.perimeter import Membership, Perimeter, midnight_s
 from node.billing.series import DAY_S, Curve, Direction, resampled
 from node.billing.tariffs import read_tariffs
 from node.billing.time_of_use import Period
+from node.cli.market_source import (
+    MarketChoice,
+    billed_market,
+    check_source,
+    market_options,
+)
 from node.cli.output import (
     Column,
     energy_text,
@@ -90,6 +97,7 @@ def _day(_: click.Context, __: click.Parameter, text: str | None) -> date | None
 @click.option("--consumption", "consumed", type=FILE, help="A table of consumers' curves.")
 @click.option("--curves", "database", type=FILE, help="Instead of tables: the imported curves.")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
+@market_options
 @click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option("--provisional", is_flag=True, help="Leave steps without a value out, and say so.")
 @click.option("--out", type=FILE, metavar="DIR", help="Write pages, documents and tables there.")
@@ -104,6 +112,7 @@ def bills(
     consumed: Path | None,
     database: Path | None,
     key_file: Path | None,
+    source: MarketChoice,
     own: Path | None,
     out: Path | None,
     *,
@@ -114,7 +123,9 @@ def bills(
     """Bill local energy, shadow what suppliers may bill for the rest, and state what producers get.
 
     Lines are split where a tariff changes, rounded once, and sum to the cent. What nobody says (a
-    tariff's row, a price, a value of a curve) is refused. No conformity is certified.
+    tariff's row, a price, a value of a curve) is refused. No conformity is certified. With a key
+    whose kind is "market", what a market allocated is billed, after the operator's curves have
+    reduced it.
     """
     one_form(as_csv=as_csv, as_json=as_json)
     operation = read_operation(operation_file)
@@ -129,6 +140,11 @@ def bills(
             "Say which curves: --production FILE --consumption FILE, or --curves FILE."
         )
     key = default_dynamic() if key_file is None else read_key(key_file)
+    check_source(key, source)
+    stated = None
+    if is_of_market(key):
+        stated = billed_market(source, operation, period)
+        production, consumption = in_market_steps(production, consumption, stated.slot_s)
     made = bill_period(
         operation,
         read_tariffs(own),
@@ -137,6 +153,7 @@ def bills(
         consumption,
         period,
         provisional=provisional,
+        stated=stated,
     )
     if out is not None:
         _write(made, operation, out)

@@ -19,6 +19,7 @@ from node.billing.curve_files import read_curve_table
 from node.billing.keys import read_weights
 from node.billing.months import zone_of
 from node.billing.series import MISSING
+from node.cli.market_source import MarketChoice, allocation_key, market_options
 from node.cli.output import Column, example, json_option, say, say_document, say_table
 from node.cli.supplier_options import FILE, CurveChoice, curve_options, curve_tables, key_of
 from node.errors import ConfigurationError
@@ -42,11 +43,13 @@ def coefficients() -> None:
     ),
 )
 @curve_options
+@market_options
 @click.option("--out", required=True, type=FILE, metavar="DIR", help="An existing folder.")
 @json_option
 def french(
     choice: CurveChoice,
     key_file: Path | None,
+    source: MarketChoice,
     out: Path,
     *,
     as_json: bool,
@@ -58,6 +61,7 @@ def french(
     """
     production, consumption = curve_tables(choice)
     key = key_of(key_file, None, production, choice.timezone)
+    key, production, consumption = allocation_key(key, source, production, consumption)
     allocation = allocate(key, production.points, consumption.points)
     files = french_files(allocation, production.starts_s, zone_of(choice.timezone))
     for name, text in files.texts.items():

@@ -12,6 +12,7 @@ from node.billing.allocation import Allocation
 from node.billing.allocation import allocate as allocate_curves
 from node.billing.curve_files import CurveTable
 from node.billing.series import MISSING
+from node.cli.market_source import MarketChoice, allocation_key, market_options
 from node.cli.output import (
     Column,
     energy_text,
@@ -52,6 +53,7 @@ _POINT_COLUMNS: Final = (
     ),
 )
 @curve_options
+@market_options
 @click.option(
     "--coefficients",
     "folder",
@@ -65,6 +67,7 @@ _POINT_COLUMNS: Final = (
 def allocate(
     choice: CurveChoice,
     key_file: Path | None,
+    source: MarketChoice,
     folder: Path | None,
     *,
     matrix: bool,
@@ -81,6 +84,7 @@ def allocate(
         raise click.UsageError("--matrix goes with --csv.")
     production, consumption = curve_tables(choice)
     key = key_of(key_file, folder, production, choice.timezone)
+    key, production, consumption = allocation_key(key, source, production, consumption)
     groups = None if as_csv else [0] * production.steps
     allocation = allocate_curves(key, production.points, consumption.points, groups=groups)
     if as_csv:

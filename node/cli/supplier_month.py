@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,12 @@ from node.billing.rows import Expectations
 from node.billing.tariffs import read_tariffs
 from node.billing.time_of_use import Period
 from node.cli.dso_findings import finding_document, finding_text, needs_person, next_step
+from node.cli.market_source import (
+    MarketChoice,
+    billed_market,
+    check_source,
+    market_options,
+)
 from node.cli.output import counting, example, json_option, say, say_document
 from node.cli.supplier_bills import (
     eur_text,
@@ -71,6 +78,7 @@ class _Collected:
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="Where bills lie.")
 @click.option("--month", "month_text", metavar="YYYY-MM", help="Only this one.  [default: all due]")
 @click.option("--key", "key_file", type=FILE, help="The key.  [default: pro rata of consumption]")
+@market_options
 @click.option("--tariffs", "own", type=FILE, help="Tariff rows of your own, as TOML.")
 @click.option(
     "--least-note",
@@ -90,6 +98,7 @@ def month(
     out: Path,
     month_text: str | None,
     key_file: Path | None,
+    source: MarketChoice,
     own: Path | None,
     threshold_cents: int,
     at: str | None,
@@ -101,11 +110,13 @@ def month(
     Meant for a timer: again is harmless. A month with gaps waits, and says what for. One whose
     curves were corrected after it was billed gets a further revision: the touched steps are
     allocated again, no others, and what changed becomes lines of the next month that is billed,
-    once. A month keeps the key that it was billed with. Ends with 7 if a month waits, if the
-    operator said otherwise than it ruled, or if a file of the inbox has what a person must see to.
+    once. A month keeps the key that it was billed with; under one whose kind is "market" also what
+    the market had filled, for which --run or --rpc is asked the first time. Ends with 7 if a month
+    waits, if the operator said otherwise than it ruled, or if a file of the inbox has what a person
+    must see to.
     """
     paths = [] if inbox is None else inbox_files(inbox)
-    terms = read_terms(operation_file, key_file, own)
+    terms = read_terms(operation_file, key_file, own, source)
     operation, archive, now_s = terms.operation, Archive(out), _now_s(at)
     with archive.held("daisee supplier month"), CurveDatabase.open(database) as kept:
         store = CurveStore(kept)
@@ -131,14 +142,24 @@ def month(
     _end(runs, collected.asked)
 
 
-def read_terms(operation_file: Path, key_file: Path | None, own: Path | None) -> Terms:
-    """Under what months are billed, from files. Raises ConfigurationError as these do."""
+def read_terms(
+    operation_file: Path,
+    key_file: Path | None,
+    own: Path | None,
+    source: MarketChoice | None = None,
+) -> Terms:
+    """Under what months are billed, from files. Raises ConfigurationError as these do, and
+    click.UsageError for a market that the key does not mean."""
     operation = read_operation(operation_file)
+    key = default_dynamic() if key_file is None else read_key(key_file)
+    chosen = source or MarketChoice()
+    check_source(key, chosen)
     return Terms(
         operation,
         read_tariffs(own).accepting(operation.accepted),
-        default_dynamic() if key_file is None else read_key(key_file),
+        key,
         DEFAULT_KEY if key_file is None else key_file.read_text("utf-8"),
+        partial(billed_market, chosen, operation) if chosen.is_given else None,
     )
 
 

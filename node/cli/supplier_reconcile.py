@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
@@ -48,7 +48,14 @@ from node.model import Side, SlotEnergy
 from node.slots import iso_utc, slot_start_s
 from node.store import NodeDatabase
 
-__all__ = ["entry_row", "official_curves", "operator_curves", "reconcile_command"]
+__all__ = [
+    "entry_row",
+    "official_curves",
+    "operator_curves",
+    "points_option",
+    "reconcile_command",
+    "whose_points",
+]
 
 MAX_POINTS_BYTES: Final = 2**24
 _COLUMNS: Final = (
@@ -72,6 +79,20 @@ ENTRY_FIELDS: Final = (
 )
 
 
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def points_option(command: _F) -> _F:
+    """The operator's knowledge of whose point is whose."""
+    return click.option(
+        "--points",
+        "points_file",
+        type=FILE,
+        help="household,point: whose point is whose."
+        "  [default: points go by the households' names]",
+    )(command)
+
+
 @click.command(
     "reconcile",
     short_help="Hold a month's allocations to the operator's curves.",
@@ -84,12 +105,7 @@ ENTRY_FIELDS: Final = (
 @click.option("--withdrawals", type=FILE, help="A table of what the operator saw drawn.")
 @click.option("--injections", type=FILE, help="A table of what the operator saw fed in.")
 @click.option("--curves", "database", type=FILE, help="Instead of tables: the imported curves.")
-@click.option(
-    "--points",
-    "points_file",
-    type=FILE,
-    help="household,point: whose point is whose.  [default: points go by the households' names]",
-)
+@points_option
 @click.option(
     "--node",
     "nodes",
@@ -176,7 +192,7 @@ def official_curves(
 ) -> dict[SideOf, Curve]:
     """The curves by household and side. Residual and surplus curves are the operator's own
     sharing, and play no part."""
-    household_of = _households(past, points_file)
+    household_of = whose_points(past, points_file)
     side_of = {Direction.WITHDRAWAL: Side.BID, Direction.INJECTION: Side.ASK}
     official: dict[SideOf, Curve] = {}
     for (point, direction), curve in curves.items():
@@ -197,7 +213,7 @@ def official_curves(
     return official
 
 
-def _households(past: MarketPast, path: Path | None) -> dict[str, int]:
+def whose_points(past: MarketPast, path: Path | None) -> dict[str, int]:
     """Households by delivery point; this is the operator's knowledge, never the chain's."""
     if path is None:
         return {name: number for number, name in past.names.items()}

@@ -13,7 +13,8 @@ from node.billing.allocation import Key
 from node.billing.archive import Archive
 from node.billing.bill_energy import BilledEnergy, billed_energy
 from node.billing.curve_files import CurveTable, read_curve_table
-from node.billing.keys import default_dynamic, read_key
+from node.billing.keys import MARKET, default_dynamic, is_of_market, read_key
+from node.billing.market_key import kept_market
 from node.billing.months import Month
 from node.billing.operation import Consumer, Operation, Producer
 from node.billing.operation_file import read_operation
@@ -114,13 +115,16 @@ def _billed(operation: Operation, files: MonthFiles, folder: Path, period: Perio
         )
     kept = folder / str(period) / str(entry["revision"])
     document = archive.bills_of(period, entry["revision"])
+    key = _key(files.key, kept / "key.toml")
+    is_stated = is_of_market(key) and MARKET in entry
     energy = billed_energy(
         operation,
         read_tariffs(files.tariffs).accepting(operation.accepted),
-        _key(files.key, kept / "key.toml"),
+        key,
         _table(kept / "production.csv", period),
         _table(kept / "consumption.csv", period),
         period,
+        stated=kept_market(kept, entry[MARKET]) if is_stated else None,
     )
     if energy.digest() != entry["inputs"]:
         raise ConfigurationError(
