@@ -38,6 +38,7 @@ from node.store.curves import CurveDatabase
 __all__ = ["retention"]
 
 FILE: Final = click.Path(path_type=Path)
+CURVE: Final = "curve"
 
 
 @dataclass(slots=True)
@@ -63,15 +64,22 @@ class _Ages:
     zone: ZoneInfo
 
     def of(self, kind: str) -> tuple[Action, int] | None:
-        """What becomes of a kind, and the instant; None if no rule is about it."""
+        """What becomes of a kind, and the instant; None if no rule is about it. Curves go by whole
+        local months, as bills do: what is left of a month could not be billed again."""
         rule = self.rules.get(kind)
-        return None if rule is None else (rule.then, months_before(self.now_s, rule.months))
+        if rule is None:
+            return None
+        before_s = months_before(self.now_s, rule.months)
+        return rule.then, self._month(before_s).start_s if kind == CURVE else before_s
 
     def month_of(self, at_s: int) -> tuple[str, int]:
         """A local month and its end."""
-        at = datetime.fromtimestamp(at_s, self.zone)
-        month = Month(at.year, at.month, self.zone)
+        month = self._month(at_s)
         return str(month), month.end_s
+
+    def _month(self, at_s: int) -> Month:
+        at = datetime.fromtimestamp(at_s, self.zone)
+        return Month(at.year, at.month, self.zone)
 
 
 @click.command(
@@ -148,7 +156,7 @@ def retention(
 
 def _age_inbox(found: _Found, ages: _Ages, delivered: list[Delivery], *, is_applied: bool) -> None:
     """Files of which every step is as old as curves may be, if all of them is kept."""
-    rule = ages.of("curve")
+    rule = ages.of(CURVE)
     old = [one for one in delivered if rule is not None and one.until_s <= rule[1]]
     found.files = [one.path.name for one in old if one.is_imported]
     found.waiting = [one.path.name for one in old if not one.is_imported]
@@ -166,11 +174,11 @@ def _age_inbox(found: _Found, ages: _Ages, delivered: list[Delivery], *, is_appl
 
 def _age_curves(found: _Found, ages: _Ages, file: Path, *, is_applied: bool) -> None:
     """Steps become days, days months, and months go; or each goes at once, as its rule says."""
-    if rule := ages.of("curve"):
+    if rule := ages.of(CURVE):
         with CurveUpkeep.open(file) as curves:
             found.days = curves.coarsen(rule[1]) if is_applied else curves.days_before(rule[1])
     with CurveAgeing.open(file) as sums:
-        for kind in ("curve", "curve_day", "curve_month"):
+        for kind in (CURVE, "curve_day", "curve_month"):
             rule = ages.of(kind)
             if rule is None:
                 continue
@@ -191,7 +199,7 @@ def _age_bills(found: _Found, ages: _Ages, archive: Archive, *, is_applied: bool
         found.bills = archive.bills_before(day)
         if is_applied:
             found.bills = archive.delete_bills_before(day, ages.now_s)
-    if rule := ages.of("curve"):
+    if rule := ages.of(CURVE):
         day = datetime.fromtimestamp(rule[1], ages.zone).date()
         found.closed = [one for one in archive.kept_before(day) if one not in found.bills]
         if is_applied:
