@@ -16,6 +16,7 @@ from node.billing.archive_tables import TABLES
 from node.billing.bill_keeping import PAIRS
 from node.billing.curve_files import read_curve_table
 from node.billing.curve_rows import Row, finding_from, unpacked_values
+from node.billing.market_key import MARKET_FILES
 from node.billing.series import MISSING, Curve, Direction, StepQuality
 from node.errors import ConfigurationError
 from node.slots import iso_utc
@@ -123,6 +124,7 @@ def copy_of_bills(archive: Archive, points: Collection[str]) -> dict[str, object
             )
         ],
         "curves": [one for folder in _revisions(archive) for one in _tables(folder, points)],
+        "market": [one for folder in _revisions(archive) for one in _filled(folder, points)],
         "shared": [one for folder in _revisions(archive) for one in _shared(folder, points)],
         "notes": [
             {**note, "period": path.parent.parent.name, "revision": int(path.parent.name)}
@@ -159,7 +161,7 @@ def _revisions(archive: Archive) -> list[Path]:
 def _tables(folder: Path, points: Collection[str]) -> Iterator[dict[str, object]]:
     """The columns of some points in what a revision was billed from."""
     for name in TABLES:
-        if not (folder / name).exists():
+        if name in MARKET_FILES or not (folder / name).exists():
             continue
         table = read_curve_table(folder / name)
         for point in sorted(points & table.points.keys()):
@@ -172,6 +174,23 @@ def _tables(folder: Path, points: Collection[str]) -> Iterator[dict[str, object]
                 "step_s": table.step_s,
                 "values_wh": _values(table.points[point]),
             }
+
+
+def _filled(folder: Path, points: Collection[str]) -> Iterator[dict[str, object]]:
+    """What the market filled of some points, by slot, where its allocation was billed."""
+    for path in (folder / name for name in MARKET_FILES):
+        if not path.exists():
+            continue
+        head, *rows = (line.split(",") for line in path.read_text("utf-8").splitlines())
+        for place, point in enumerate(head):
+            if point in points:
+                yield {
+                    "point": point,
+                    "period": folder.parent.name,
+                    "revision": int(folder.name),
+                    "what": path.stem,
+                    "filled_wh": {row[0]: int(row[place]) for row in rows if row[place]},
+                }
 
 
 def _shared(folder: Path, points: Collection[str]) -> Iterator[dict[str, object]]:

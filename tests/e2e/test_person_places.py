@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from node.billing.archive import Archive
+from node.billing.market_key import StatedMarket, market_files
 from node.chain.member_book import Invited, MemberBook, load_book, save_book
+from node.slots import parse_iso_utc
 from node.store.curves import CurveDatabase
 from tests.support.billing_cases import FLAT, MILL
 from tests.support.dispute_desk import STEP, Desk, document, give_document, made_desk
@@ -156,6 +158,20 @@ class TestExport:
         assert {note["party"] for note in bills["notes"]} == {FLAT}
         assert [one["point"] for one in bills["rulings"]] == [FLAT]
         assert MILL not in json.dumps(copy)
+
+    def test_what_the_market_filled_is_in_it_until_it_is_erased(self, desk: Desk) -> None:
+        october = desk.folder / "bills" / "2025-10" / "1"
+        slot = parse_iso_utc("2025-10-07T10:00:00Z") // 1800
+        stated = StatedMarket(1800, {}, {FLAT: {slot: 120, slot + 4: 90}, MILL: {slot + 2: 60}})
+        for name, text in market_files(stated).items():
+            (october / name).write_text(text)
+        bills = document(desk.office("person", "export", 2, *places(desk, "bills")))["bills"]
+        (filled,) = bills["market"]
+        assert (filled["point"], filled["what"], filled["revision"]) == (FLAT, "market_taken", 1)
+        assert filled["filled_wh"] == {"2025-10-07T10:00:00Z": 120, "2025-10-07T12:00:00Z": 90}
+        assert {one["what"] for one in bills["curves"]} == {"consumption", "allocated"}
+        desk.json("person", "erase", 2, "--yes", *places(desk, "curves", "bills"))
+        assert FLAT not in (october / "market_taken.csv").read_text()
 
     def test_superseded_values_and_what_was_refused_are_in_it(self, desk: Desk) -> None:
         inbox = desk.folder / "inbox"
