@@ -6,8 +6,9 @@ for one community counts in no other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature
@@ -16,14 +17,14 @@ from eth_utils.exceptions import ValidationError
 
 from node.chain.bootstrap import RECORDS
 from node.chain.client import BLOCKS_PER_PAGE
-from node.chain.events import as_bytes
-from node.chain.json_rpc import number
 from node.chain.keys import Domain, Key
 from node.chain.rpc import Receipt, Rpc, Sender
+from node.errors import ChainMismatch
 
 __all__ = ["Papers", "RecordedRuling", "is_recorded", "record_ruling", "recorded_rulings"]
 
 SIGNATURE_BYTES: Final = 64
+DIGEST_BYTES: Final = 32
 
 _CLAIM_TYPE: Final = keccak(
     text="Claim(string source,uint32 household,uint8 side,uint64 fromTime,uint64 toTime,"
@@ -99,15 +100,19 @@ async def recorded_rulings(
 ) -> list[RecordedRuling]:
     """The rulings recorded in a range of blocks, both ends included, in chain order."""
     topic = "0x" + RECORDS.topics["RulingRecorded"].hex()
-    return [
-        RecordedRuling(
-            number=int.from_bytes(as_bytes(log["topics"][1])),
-            slot=int.from_bytes(as_bytes(log["topics"][2])),
-            digest=as_bytes(log["data"]),
-            block=number(log["blockNumber"]),
-        )
-        for log in await rpc.logs(records, from_block, to_block, [topic])
-    ]
+    return [_ruling_of(log) for log in await rpc.logs(records, from_block, to_block, [topic])]
+
+
+def _ruling_of(log: Mapping[str, Any]) -> RecordedRuling:
+    topics, digest = log["topics"], log["data"]
+    if len(topics) <= 2 or len(digest) != DIGEST_BYTES:
+        raise ChainMismatch(f"block {log['blockNumber']} has a log that is no ruling")
+    return RecordedRuling(
+        number=int.from_bytes(topics[1]),
+        slot=int.from_bytes(topics[2]),
+        digest=digest,
+        block=log["blockNumber"],
+    )
 
 
 async def is_recorded(rpc: Rpc, records: str, from_block: int, digest: bytes) -> bool:

@@ -9,8 +9,8 @@ from typing import Final
 from web3.exceptions import BlockNotFound
 
 from node.chain.contracts import contract
-from node.chain.events import LogDecoder, as_bytes, rules_of
-from node.chain.json_rpc import block_query, number
+from node.chain.events import LogDecoder, rules_of
+from node.chain.json_rpc import BadAnswer, as_bytes, block_query, field_of, number, table_of
 from node.chain.rpc import NO_ANSWER, RECEIPT_WITHIN_S, Receipt, Rpc, Sender
 from node.errors import ChainMismatch, ChainUnreachable
 from node.model import EventPage, LogPosition, MarketEvent, MarketRules, SignedOrder
@@ -29,6 +29,8 @@ GAS_PER_ORDER: Final = 130_000
 
 GAS_CLEAR: Final = 1_500_000
 GAS_PER_SETTLEMENT: Final = 60_000
+
+HASH_BYTES: Final = 32
 
 MAX_BATCH: Final = 100
 """Orders in one transaction."""
@@ -60,18 +62,33 @@ class MarketClient:
                 next_step="check the market's address and the RPC URL",
             )
         slot_s = await rpc.call(address, MARKET, "slotSeconds")
+        if slot_s < 1:
+            raise ChainMismatch(f"the market at {address} says that its slots have {slot_s} s")
         return cls(rpc, MarketAddress(address, slot_s))
 
     # Reading
 
     async def rules_at(self, slot: int) -> MarketRules:
-        """The rules of a slot."""
+        """The rules of a slot. Raises ChainMismatch for what no market can have."""
         _, offset, gate, floor, tick, ticks, fee, recipient = await self.rpc.call(
             self.where.address, MARKET, "rulesAt", slot
         )
-        return rules_of(
-            self.where.slot_s, offset % 2**256, gate, floor, tick, ticks, fee, int(recipient, 16)
-        )
+        try:
+            return rules_of(
+                self.where.slot_s,
+                offset % 2**256,
+                gate,
+                floor,
+                tick,
+                ticks,
+                fee,
+                int(recipient, 16),
+            )
+        except ValueError as error:
+            raise ChainMismatch(
+                f"no market has such rules: {error}",
+                next_step="check the market's address, and that the endpoint is to be trusted",
+            ) from error
 
     async def balance_units(self, household: int) -> int:
         """A household's free credit."""
@@ -115,13 +132,11 @@ class MarketClient:
         which = "latest" if block is None else hex(block)
         try:
             found = await self.rpc.ask(*block_query(which))
+            return None if found is None else _end_of(found, block)
         except BlockNotFound:
             return None
         except NO_ANSWER as error:
             raise ChainUnreachable(f"no block {which} from the chain: {error}") from error
-        if found is None:
-            return None
-        return LogPosition(number(found["number"]), END_OF_BLOCK, as_bytes(found["hash"]))
 
     async def events_after(self, position: LogPosition, household: int | None = None) -> EventPage:
         """The next page of events after a position: at most BLOCKS_PER_PAGE blocks of them. For a
@@ -187,6 +202,15 @@ class MarketClient:
             numbers,
             gas=GAS_CLEAR + GAS_PER_SETTLEMENT * len(numbers),
         )
+
+
+def _end_of(answer: object, wanted: int | None) -> LogPosition:
+    """Raises BadAnswer, also for another block than the one that was asked for."""
+    found = table_of(answer)
+    at, block_hash = number(field_of(found, "number")), as_bytes(field_of(found, "hash"))
+    if len(block_hash) != HASH_BYTES or (wanted is not None and at != wanted):
+        raise BadAnswer(f"block {at} with a hash of {len(block_hash)} bytes")
+    return LogPosition(at, END_OF_BLOCK, block_hash)
 
 
 def order_argument(signed: SignedOrder) -> tuple[int, bytes, bytes, bytes]:

@@ -13,7 +13,7 @@ from node.chain.community import Community, verify_community
 from node.chain.http import FOR_MEMBERS, http_rpc
 from node.chain.invites import CLOCK_SLACK_S
 from node.chain.join_requests import JoinRequest
-from node.chain.json_rpc import block_query, number
+from node.chain.json_rpc import block_query, field_of, number, table_of
 from node.chain.release import verify_release
 from node.chain.rpc import NO_ANSWER, Rpc
 from node.clock import Clock
@@ -131,9 +131,9 @@ async def number_of(rpc: Rpc, community: Community, request: JoinRequest) -> int
 
 async def _head(rpc: Rpc) -> tuple[int, int]:
     try:
-        block = await rpc.ask(*block_query())
-        return number(block["number"]), number(block["timestamp"])
-    except (*NO_ANSWER, KeyError, TypeError, ValueError) as error:
+        block = table_of(await rpc.ask(*block_query()))
+        return number(field_of(block, "number")), number(field_of(block, "timestamp"))
+    except NO_ANSWER as error:
         raise ChainUnreachable(f"no last block from the chain: {error}") from error
 
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 from node.chain.bootstrap import REGISTRY
 from node.chain.carrier import Carrier
 from node.chain.client import BLOCKS_PER_PAGE
-from node.chain.events import as_bytes
+from node.chain.json_rpc import as_bytes
 from node.chain.keys import OrderReader
 from node.chain.relay_orders import Answer
 from node.chain.rpc import Rpc
 from node.clock import Clock, wall_seconds
-from node.errors import ChainUnreachable, Refused
+from node.errors import ChainMismatch, ChainUnreachable, Refused
 from node.model import MarketRules, Refusal, Side, SignedOrder
 
 __all__ = ["Desk", "Limits", "Member", "Members"]
@@ -88,19 +88,26 @@ class Members:
         ]
 
     async def follow(self) -> None:
-        """Learn what changed since the last time. Raises ChainUnreachable."""
+        """Learn what changed since the last time. Raises ChainUnreachable, ChainMismatch."""
         head = await self._rpc.head()
         first = max(self._first, min(self._next, head + 1) - READ_AGAIN_BLOCKS)
         while first <= head:
             last = min(first + BLOCKS_PER_PAGE - 1, head)
             for log in await self._rpc.logs(self._registry, first, last):
-                self._learn(log)
+                try:
+                    self._learn(log)
+                except IndexError as error:
+                    raise ChainMismatch(
+                        f"block {log['blockNumber']} has a log that is not of this registry",
+                        next_step="check the registry's address, or update this relay",
+                    ) from error
             self._next = first = last + 1
         self.ready = True
 
     def _learn(self, log: Mapping[str, Any]) -> None:
-        topics = [as_bytes(topic) for topic in log["topics"]]
-        data = as_bytes(log["data"])
+        topics, data = [as_bytes(topic) for topic in log["topics"]], as_bytes(log["data"])
+        if not topics:
+            return
         words = [int.from_bytes(topic) for topic in topics[1:]]
         words += [int.from_bytes(data[i : i + 32]) for i in range(0, len(data), 32)]
         if topics[0] == REGISTRY.topics["HouseholdAdmitted"]:

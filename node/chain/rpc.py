@@ -8,12 +8,14 @@ except waiting for a receipt, within a bound.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from json import JSONDecodeError
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import ClientError
+from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
@@ -22,11 +24,22 @@ from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Excepti
 from web3.types import RPCEndpoint, TxParams
 
 from node.chain.contracts import Contract
-from node.chain.json_rpc import number
+from node.chain.json_rpc import (
+    BadAnswer,
+    as_bytes,
+    field_of,
+    logs_of,
+    number,
+    table_of,
+    wei,
+)
 from node.chain.keys import Key
 from node.errors import ChainUnreachable, Refused
 
 RECEIPT_WITHIN_S: Final = 60
+POST_WITHIN_S: Final = 30
+"""For the requests that send one transaction."""
+
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.5
 
@@ -38,6 +51,7 @@ GAS_DEPLOY: Final = 8_000_000
 GAS_PAYMENT: Final = 21_000
 
 _ADDRESS_BYTES: Final = 20
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 _RLP_STRING: Final = 0x80
 _RLP_LIST: Final = 0xC0
 
@@ -52,9 +66,23 @@ NO_ANSWER: Final = (
     JSONDecodeError,
     UnicodeDecodeError,
     ValidationError,
+    BadAnswer,
 )
-"""What comes instead of an answer: no connection, an error, half a document; and what the embedded
-chain raises where others answer with an error, as for a nonce that another sender has used."""
+"""What comes instead of an answer: no connection, an error, half a document, something else than
+was asked for; and what the embedded chain raises where others answer with an error, as for a nonce
+that another sender has used."""
+
+_NOT_UNDERSTOOD: Final = (
+    ArithmeticError,
+    AttributeError,
+    DecodingError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What web3 and the ABI's decoder raise on documents that are none of JSON-RPC, or are no values of
+the types expected: they look into what an endpoint sends before this program does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +105,7 @@ class Rpc:
     async def connect(cls, w3: AsyncWeb3[Any]) -> Rpc:
         """Ask the endpoint which chain it serves. Raises ChainUnreachable."""
         try:
-            return cls(w3, await w3.eth.chain_id)
+            return cls(w3, number(await cls(w3, 0).ask("eth_chainId")))
         except NO_ANSWER as error:
             raise ChainUnreachable(
                 f"the chain does not answer: {error}",
@@ -87,9 +115,16 @@ class Rpc:
     async def ask(self, method: str, *parameters: object) -> Any:  # noqa: ANN401 - JSON
         """One request, its result as it comes: numbers and bytes may be hex text.
 
-        web3's own formatters for logs and receipts cost more than the requests themselves.
+        web3's own formatters for logs and receipts cost more than the requests themselves, and
+        end with errors of any kind on results that are not what they expect. Raises one of
+        NO_ANSWER; what the result holds is for the caller to look at (``node.chain.json_rpc``).
         """
-        return await self.w3.manager.coro_request(RPCEndpoint(method), list(parameters))
+        try:
+            return await self.w3.manager.coro_request(RPCEndpoint(method), list(parameters))
+        except NO_ANSWER:
+            raise
+        except _NOT_UNDERSTOOD as error:
+            raise BadAnswer(f"{method}: the answer is none of JSON-RPC ({error})") from error
 
     async def head(self) -> int:
         """The number of the newest block."""
@@ -101,14 +136,16 @@ class Rpc:
     async def code_at(self, address: str) -> bytes:
         """The contract code at an address; empty if there is none."""
         try:
-            return bytes(await self.w3.eth.get_code(self.w3.to_checksum_address(address)))
+            checked = self.w3.to_checksum_address(address)
+            return as_bytes(await self.ask("eth_getCode", checked, "latest"))
         except NO_ANSWER as error:
             raise ChainUnreachable(f"no code from the chain: {error}") from error
 
     async def balance_wei(self, address: str) -> int:
         """An account's gas money."""
         try:
-            return int(await self.w3.eth.get_balance(self.w3.to_checksum_address(address)))
+            checked = self.w3.to_checksum_address(address)
+            return wei(await self.ask("eth_getBalance", checked, "latest"))
         except NO_ANSWER as error:
             raise ChainUnreachable(f"no balance from the chain: {error}") from error
 
@@ -120,18 +157,33 @@ class Rpc:
             "data": known.call(*arguments),
         }
         try:
-            data = bytes(await self.w3.eth.call(transaction))
+            values = known.result(await self.view(transaction))
         except ContractLogicError as error:
             raise refusal_of(contract, error) from error
-        except NO_ANSWER as error:
-            raise ChainUnreachable(f"{contract.name}.{function}: {error}") from error
-        values = known.result(data)
+        except (*NO_ANSWER, *_NOT_UNDERSTOOD) as error:
+            raise ChainUnreachable(
+                f"{contract.name}.{function}: {error}",
+                next_step="the endpoint may not have the whole chain yet: see its own log",
+            ) from error
         return values[0] if len(values) == 1 else values
+
+    async def view(self, transaction: TxParams, at: int | str = "latest") -> bytes:
+        """What a transaction would return as of a block, as bytes. web3 tells a revert from another
+        error, and must not ask elsewhere because an answer says so. Raises one of NO_ANSWER."""
+        try:
+            return bytes(
+                await self.w3.eth.call(transaction, cast("Any", at), ccip_read_enabled=False)
+            )
+        except NO_ANSWER:
+            raise
+        except _NOT_UNDERSTOOD as error:
+            raise BadAnswer(f"eth_call: no answer to it ({error})") from error
 
     async def logs(
         self, address: str, from_block: int, to_block: int, topics: Sequence[Any] = ()
-    ) -> list[Mapping[str, Any]]:
-        """A contract's logs in a range of blocks, both ends included, in chain order."""
+    ) -> Sequence[Mapping[str, Any]]:
+        """A contract's logs in a range of blocks, both ends included, in chain order; their numbers
+        and bytes are read. Raises ChainUnreachable."""
         query: dict[str, object] = {
             "address": self.w3.to_checksum_address(address),
             "fromBlock": hex(from_block),
@@ -140,7 +192,7 @@ class Rpc:
         if topics:
             query["topics"] = list(topics)
         try:
-            return list(await self.ask("eth_getLogs", query))
+            return logs_of(await self.ask("eth_getLogs", query), from_block, to_block)
         except NO_ANSWER as error:
             raise ChainUnreachable(
                 f"no logs of blocks {from_block} to {to_block}: {error}"
@@ -192,7 +244,8 @@ class Sender:
     async def create(self, contract: Contract, *arguments: object) -> str:
         """Create a contract; returns its address."""
         (receipt,) = await self.send_all([Call.creating(contract, *arguments)])
-        assert receipt.contract_address is not None
+        if receipt.contract_address is None:
+            raise ChainUnreachable(f"the receipt of {contract.name} does not say where it is")
         return receipt.contract_address
 
     async def send(
@@ -236,7 +289,7 @@ class Sender:
         name = calls[0].contract.name if calls else ""
         try:
             posted = [await self._post(call) for call in calls]
-            receipts = [await self._receipt(transaction, within_s) for _, transaction in posted]
+            receipts = [await self._receipt(sent, within_s) for _, sent in posted]
         except NO_ANSWER as error:
             self._nonce = None  # asked for again: what was sent may or may not have arrived
             raise ChainUnreachable(f"a transaction to {name} failed: {error}") from error
@@ -245,18 +298,20 @@ class Sender:
             raise
         self._unmined.clear()
         self.transactions += len(receipts)
-        self.gas_used += sum(number(receipt["gasUsed"]) for receipt in receipts)
-        found = []
-        for call, (transaction, _), receipt in zip(calls, posted, receipts, strict=True):
-            block = number(receipt["blockNumber"])
-            if number(receipt["status"]) != 1:
-                raise await self._why_reverted(transaction, block, call.contract)
-            created = receipt.get("contractAddress")
-            found.append(Receipt(block, number(receipt["gasUsed"]), created))
-        return found
+        self.gas_used += sum(receipt.gas_used for receipt, _ in receipts)
+        for call, (transaction, _), (receipt, went_well) in zip(
+            calls, posted, receipts, strict=True
+        ):
+            if not went_well:
+                raise await self._why_reverted(transaction, receipt.block, call.contract)
+        return [receipt for receipt, _ in receipts]
 
-    async def _post(self, call: Call) -> tuple[dict[str, Any], object]:
+    async def _post(self, call: Call) -> tuple[dict[str, Any], str]:
         """Send one; the transaction and its hash."""
+        async with asyncio.timeout(POST_WITHIN_S):
+            return await self._posted(call)
+
+    async def _posted(self, call: Call) -> tuple[dict[str, Any], str]:
         nonce = await self._next_nonce()
         transaction: dict[str, Any] = {
             "value": call.value_wei,
@@ -269,14 +324,14 @@ class Sender:
         if call.to is not None:
             transaction["to"] = self._rpc.w3.to_checksum_address(call.to)
         signed = signed_transaction(transaction, self._key)
-        transaction_hash = await self._rpc.ask("eth_sendRawTransaction", signed.raw)
+        await self._rpc.ask("eth_sendRawTransaction", signed.raw)
         self._nonce = nonce + 1
-        return transaction, transaction_hash
+        return transaction, signed.hash
 
     async def _next_nonce(self) -> int:
         if self._nonce is None:
             address = self._rpc.w3.to_checksum_address(self.address)
-            self._nonce = await self._rpc.w3.eth.get_transaction_count(address)
+            self._nonce = number(await self._rpc.ask("eth_getTransactionCount", address, "latest"))
         return self._nonce
 
     def _bid_for(self, nonce: int) -> int:
@@ -288,26 +343,34 @@ class Sender:
         self._unmined[nonce] = price
         return price
 
-    async def _receipt(self, transaction_hash: object, within_s: float) -> Mapping[str, Any]:
-        """Wait for it, a little longer each time: a block may take seconds to come."""
+    async def _receipt(self, transaction_hash: str, within_s: float) -> tuple[Receipt, bool]:
+        """Wait for it, and whether the transaction went well. Slow answers count as waiting: others
+        wait for this account, and a household's next slot does."""
         within_s = min(within_s, RECEIPT_WITHIN_S)
+        bound = asyncio.timeout(within_s)
+        try:
+            async with bound:
+                return await self._receipt_when_it_comes(transaction_hash)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise  # a single request's
+            raise ChainUnreachable(
+                f"no receipt within {within_s:.0f} s",
+                next_step="check that the chain still makes blocks",
+            ) from error
+
+    async def _receipt_when_it_comes(self, transaction_hash: str) -> tuple[Receipt, bool]:
+        """Ask until it is there, a little less often each time: a block may take seconds."""
         pause_s = FIRST_PAUSE_S
-        waited_s = 0.0
-        while waited_s < within_s:
+        while True:  # the caller has a bound
             try:
-                receipt = await self._rpc.ask("eth_getTransactionReceipt", transaction_hash)
+                found = await self._rpc.ask("eth_getTransactionReceipt", transaction_hash)
             except TransactionNotFound:
-                receipt = None
-            if receipt is not None:
-                answer: Mapping[str, Any] = receipt
-                return answer
+                found = None
+            if found is not None:
+                return _receipt_of(table_of(found))
             await asyncio.sleep(pause_s)
-            waited_s += pause_s
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        raise ChainUnreachable(
-            f"no receipt within {within_s:.0f} s",
-            next_step="check that the chain still makes blocks",
-        )
 
     async def _why_reverted(
         self, transaction: dict[str, Any], block: int, contract: Contract
@@ -317,7 +380,7 @@ class Sender:
             key: transaction[key] for key in ("to", "gas", "data") if key in transaction
         } | {"from": self._rpc.w3.to_checksum_address(self.address)}
         try:
-            await self._rpc.w3.eth.call(again, block_identifier=block)
+            await self._rpc.view(again, block)
         except ContractLogicError as error:
             return refusal_of(contract, error)
         except NO_ANSWER as error:
@@ -331,6 +394,17 @@ class SignedTransaction:
 
     raw: str
     hash: str
+
+
+def _receipt_of(found: Mapping[str, Any]) -> tuple[Receipt, bool]:
+    """Raises BadAnswer."""
+    created = found.get("contractAddress")
+    if created is not None and not (isinstance(created, str) and _ADDRESS.fullmatch(created)):
+        raise BadAnswer(f"{created!r} is no address")
+    receipt = Receipt(
+        number(field_of(found, "blockNumber")), number(field_of(found, "gasUsed")), created
+    )
+    return receipt, number(field_of(found, "status")) == 1
 
 
 def signed_transaction(transaction: Mapping[str, Any], key: Key) -> SignedTransaction:
@@ -351,7 +425,9 @@ def created_at(creator: str, nonce: int) -> str:
 def refusal_of(contract: Contract, error: ContractLogicError | Web3RPCError) -> Refused:
     """The custom error behind a revert, as a refusal that names it."""
     data = getattr(error, "data", None)
-    raw = bytes.fromhex(str(data).removeprefix("0x")) if isinstance(data, str) else b""
-    name, values = contract.revert_reason(raw)
+    try:
+        name, values = contract.revert_reason(as_bytes(data))
+    except (BadAnswer, *_NOT_UNDERSTOOD):  # it said no, and not in words that are known
+        name, values = "unknown", ()
     shown = ", ".join(str(value) for value in values)
     return Refused(f"{contract.name} refused: {name}({shown})", reason=name)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from node.chain.bootstrap import REGISTRY
 from node.chain.client import MARKET
 from node.chain.http import http_rpc
-from node.chain.json_rpc import block_query, number
+from node.chain.json_rpc import BadAnswer, block_query, field_of, number, table_of
 from node.chain.keys import Key
 from node.chain.keystore import read_keystore
 from node.chain.rpc import NO_ANSWER, Rpc
@@ -75,7 +75,7 @@ async def _on_chain(case: Case, chain: ChainSection, rpc: Rpc) -> AsyncIterator[
         return
     yield ok("N002", str(chain.chain_id))
     block = await _asked(rpc, *block_query())
-    head, head_s = number(block["number"]), number(block["timestamp"])
+    head, head_s = _read(block, "number"), _read(block, "timestamp")
     yield head_finding(head, head_s, case.clock.now_s())
     yield clock_finding(head_s, case.clock.now_s())
     code = await rpc.code_at(chain.market)
@@ -191,7 +191,7 @@ async def _standing(case: Case, chain: ChainSection, rpc: Rpc, key: Key | None) 
 
 async def _waiting(rpc: Rpc, key: Key) -> Finding:
     mined, sent = [
-        number(await _asked(rpc, "eth_getTransactionCount", key.address, at))
+        _number(await _asked(rpc, "eth_getTransactionCount", key.address, at))
         for at in ("latest", "pending")
     ]
     waiting = sent - mined
@@ -209,3 +209,17 @@ async def _asked(rpc: Rpc, method: str, *parameters: object) -> Any:  # noqa: AN
         return await rpc.ask(method, *parameters)
     except NO_ANSWER as failure:
         raise ChainUnreachable(f"no answer to {method}: {failure}") from failure
+
+
+def _read(block: object, name: str) -> int:
+    try:
+        return number(field_of(table_of(block), name))
+    except BadAnswer as failure:
+        raise ChainUnreachable(f"a block that is none: {failure}") from failure
+
+
+def _number(answer: object) -> int:
+    try:
+        return number(answer)
+    except BadAnswer as failure:
+        raise ChainUnreachable(f"no nonce: {failure}") from failure

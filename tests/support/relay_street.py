@@ -16,7 +16,7 @@ from node.chain.bootstrap import ACCESS, CREDIT, REGISTRY, Deployment, Role, dep
 from node.chain.client import MARKET, MarketAddress, MarketClient
 from node.chain.engines.anvil import AnvilChain, find_anvil
 from node.chain.http import http_rpc
-from node.chain.json_rpc import number
+from node.chain.json_rpc import number, wei
 from node.chain.keyfiles import open_key
 from node.chain.keys import Key, MarketSigner, name_signer_hash, registry_domain
 from node.chain.network.geth import find_geth
@@ -166,7 +166,7 @@ async def relaying(
     street: RelayStreet, key: Key, *, limits: Limits | None = None, behind_front: bool = False
 ) -> AsyncIterator[tuple[RelayService, str]]:
     """A relay in this process, with an account of its own; gives it and its address."""
-    if not number(await street.rpc.ask("eth_getBalance", key.address, "latest")):
+    if not wei(await street.rpc.ask("eth_getBalance", key.address, "latest")):
         await street.give_gas(key.address)
     service = RelayService(street.client, street.registry, key, street.clock, limits or Limits())
     await service.members.follow()

@@ -17,6 +17,7 @@ from node.chain.client import MARKET
 from node.chain.keys import Key
 from node.chain.rpc import MOST_OUTBID, Call, Rpc, Sender, created_at
 from node.errors import ChainUnreachable
+from tests.support.skipping_loop import SkippingLoop
 
 KEY = Key(b"s" * 32)
 TO = "0x" + "11" * 20
@@ -33,9 +34,12 @@ class Endpoint(AsyncBaseProvider):
         self.nonce = 0
         self.bids: list[tuple[int, int]] = []
         self.pool: dict[int, int] = {}
+        self.answers_after_s = 0.0
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - JSON
         found: Any = None
+        if method == "eth_getTransactionReceipt":
+            await asyncio.sleep(self.answers_after_s)
         if method == "eth_getTransactionCount":
             found = hex(self.nonce)
         elif method == "eth_sendRawTransaction":
@@ -132,3 +136,41 @@ def test_a_receipt_is_not_waited_for_until_a_gate_that_is_hours_away(
     sender = Sender(Rpc(AsyncWeb3(Endpoint(), middleware=[]), 5), KEY, gas_price=PRICE)
     with pytest.raises(ChainUnreachable, match="no receipt within 0 s"):
         asyncio.run(sender.send(TO, MARKET, "clear", 1, within_s=7_200))
+
+
+def test_the_time_that_an_endpoint_takes_to_answer_counts_as_waiting() -> None:
+    """A bound of sixty seconds had a hundred answers of two seconds on top of it."""
+    loop, endpoint = SkippingLoop(), Endpoint()
+    endpoint.answers_after_s = 2.0
+    sender = Sender(Rpc(AsyncWeb3(endpoint, middleware=[]), 5), KEY, gas_price=PRICE)
+
+    async def lasted_s() -> float:
+        with pytest.raises(ChainUnreachable, match="no receipt within 60 s"):
+            await sender.send(TO, MARKET, "clear", 1)
+        return loop.time()
+
+    try:
+        assert loop.run_until_complete(lasted_s()) == pytest.approx(60, abs=0.1)
+    finally:
+        loop.close()
+
+
+def test_an_endpoint_that_never_answers_a_transaction_is_left_in_time() -> None:
+    class Silent(Endpoint):
+        async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401
+            if method == "eth_sendRawTransaction":
+                await asyncio.sleep(10_000)
+            return await super().make_request(method, params)
+
+    loop = SkippingLoop()
+    sender = Sender(Rpc(AsyncWeb3(Silent(), middleware=[]), 5), KEY, gas_price=PRICE)
+
+    async def lasted_s() -> float:
+        with pytest.raises(ChainUnreachable):
+            await sender.send(TO, MARKET, "clear", 1)
+        return loop.time()
+
+    try:
+        assert loop.run_until_complete(lasted_s()) == pytest.approx(30, abs=0.1)
+    finally:
+        loop.close()
