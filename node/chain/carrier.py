@@ -26,7 +26,7 @@ from node.chain.client import (
     order_argument,
 )
 from node.chain.events import LogDecoder
-from node.chain.json_rpc import block_query, number
+from node.chain.json_rpc import block_query, field_of, list_of, number, table_of
 from node.chain.keys import Key
 from node.chain.relay import MAX_HELD, full
 from node.chain.rpc import MOST_OUTBID, NO_ANSWER, signed_transaction
@@ -62,6 +62,10 @@ AGAIN_AFTER_S: Final = 1.0
 
 MOST_HASHES: Final = 8
 """Transactions of one nonce that are asked for: any of them may be the one that is mined."""
+
+BASE_FEE_END_WEI: Final = 10**15
+"""A full batch at such a price would cost thousands of times what the account holds: an endpoint
+that asks for it is broken."""
 
 GAS_CANCEL: Final = 21_000
 GAS_PAYMENT: Final = 21_000
@@ -233,6 +237,9 @@ class Carrier:
             if self._head is not None:
                 await self._send(self._head)  # at once: what was sent before can be asked later
             self._head = head = await self._newest()
+            self._went_on_in_block = min(self._went_on_in_block, head.number)
+            for flight in self._flights:  # a chain that went back is no reason to wait longer
+                flight.sent_in_block = min(flight.sent_in_block, head.number)
             await self._collect(head)
             await self._look_after(head)
             await self._send(head)
@@ -259,8 +266,9 @@ class Carrier:
         return [*self._payments, *on_their_way]
 
     async def _newest(self) -> _Head:
-        block = await self._rpc.ask(*block_query())
-        return _Head(number(block["number"]), number(block.get("baseFeePerGas") or 0))
+        block = table_of(await self._rpc.ask(*block_query()))
+        base_fee_wei = number(block.get("baseFeePerGas") or 0, BASE_FEE_END_WEI)
+        return _Head(number(field_of(block, "number")), base_fee_wei)
 
     def _forget_closed(self) -> None:
         """An order whose gate has closed is never sent."""
@@ -278,16 +286,19 @@ class Carrier:
             receipt = await self._receipt(flight)
             if receipt is None:
                 return
+            gas_used = number(field_of(receipt, "gasUsed"))
+            went_well = number(field_of(receipt, "status")) == 1
+            events = self._decoder.decode(list_of(field_of(receipt, "logs")))
             self._flights.popleft()
             self._mined.append(flight)
             self._went_on_in_block = head.number
-            self.counts.gas_used += number(receipt["gasUsed"])
+            self.counts.gas_used += gas_used
             if flight.payment is not None:
                 continue
             self.counts.batches += 1
-            if number(receipt["status"]) != 1:
+            if not went_well:
                 log.error("batch_reverted orders=%d", len(flight.orders))
-            for event in self._decoder.decode(receipt["logs"]):
+            for event in events:
                 if isinstance(event, OrderAccepted):
                     self.counts.accepted += 1
                 elif isinstance(event, OrderRefused):
@@ -297,8 +308,7 @@ class Carrier:
         for transaction_hash in flight.hashes:
             receipt = await self._rpc.ask("eth_getTransactionReceipt", transaction_hash)
             if receipt is not None:
-                found: Mapping[str, Any] = receipt
-                return found
+                return table_of(receipt)
         return None
 
     async def _look_after(self, head: _Head) -> None:
@@ -310,10 +320,16 @@ class Carrier:
         mined = number(await self._rpc.ask("eth_getTransactionCount", self.address, "latest"))
         while self._mined and self._mined[-1].nonce >= mined:
             self._flights.appendleft(self._mined.pop())
+        if self._flights and mined < self._flights[0].nonce:
+            self._begin_anew(mined)
+            return
         is_missing = False
         for flight in list(self._flights):
             if flight.nonce < mined:
                 if await self._receipt(flight) is None:
+                    log.warning(
+                        "nonce_used_elsewhere nonce=%d account=%s", flight.nonce, self.address
+                    )
                     self._give_back(flight)
             elif not await self._is_known(flight):
                 await self._send_again(flight, head)
@@ -321,6 +337,18 @@ class Carrier:
             elif not is_missing:  # those after a missing one only wait for it
                 await self._outbid(flight, head)
             flight.sent_in_block = head.number
+
+    def _begin_anew(self, mined: int) -> None:
+        """The chain went back further than is remembered here: nobody can fill the nonces that are
+        missing now, and whatever was sent after them would wait for ever."""
+        log.warning(
+            "chain_went_back account=%s nonce=%d remembered_from=%d",
+            self.address,
+            mined,
+            self._flights[0].nonce,
+        )
+        for flight in list(self._flights):
+            self._give_back(flight)
 
     async def _is_known(self, flight: _Flight) -> bool:
         for transaction_hash in flight.hashes:
@@ -361,8 +389,7 @@ class Carrier:
             await self._post(flight.raw)
 
     def _give_back(self, flight: _Flight) -> None:
-        """Somebody else used this account's nonce: the orders wait for another batch."""
-        log.warning("nonce_used_elsewhere nonce=%d account=%s", flight.nonce, self.address)
+        """Its nonce is of no use any more: the orders wait for another batch."""
         self._flights.remove(flight)
         self._nonce = None
         now_s = self._clock.now_s()

@@ -53,6 +53,13 @@ class Chain(Rpc):
                 self.mined[hash_of(raw)] = self.head_number
                 self.nonce += 1
 
+    def go_back(self, blocks: int) -> None:
+        """Be as so many blocks ago, with one transaction in each."""
+        self.head_number -= blocks
+        self.nonce -= blocks
+        self.pool.clear()
+        self.mined = {raw: at for raw, at in self.mined.items() if at <= self.head_number}
+
     async def ask(self, method: str, *parameters: object) -> Any:  # noqa: ANN401 - JSON
         if not self.answers:
             raise ClientError("no answer")
@@ -424,3 +431,32 @@ def test_batches_that_wait_their_turn_are_left_alone_while_blocks_take_others() 
         stage.look()
     assert (stage.carrier.in_flight, stage.carrier.counts.resent) == (0, 0)
     assert len(stage.chain.posts) == 3
+
+
+@pytest.mark.parametrize("back", [40, 90])
+def test_after_a_chain_that_went_back_far_the_relay_carries_on(back: int) -> None:
+    """As after a backup was put back on every machine: more batches are gone than are remembered,
+    and so is the nonce that all later ones wait for."""
+    stage = Stage()
+    for household in range(1, 101):
+        stage.take(1, first=household)
+        stage.look()
+        stage.chain.block()
+        stage.look()
+    assert stage.carrier.counts.batches == 100
+    stage.chain.go_back(back)
+    for household in range(101, 111):
+        stage.take(1, first=household)
+        stage.look()
+        stage.chain.block()
+        stage.look()
+    for _ in range(4 * STUCK_BLOCKS):
+        stage.look()
+        stage.chain.block()
+        stage.look()
+    assert (stage.carrier.held, stage.carrier.in_flight) == (0, 0)
+    assert stage.chain.nonce == len(stage.chain.mined)
+    assert stage.chain.nonce > 100 - back
+    stage.take(1, first=500)
+    stage.look()
+    assert nonce_of(stage.chain.posts[-1]) == stage.chain.nonce
