@@ -56,6 +56,10 @@ class CurveStorage(Protocol):
         """All imports: (number, file, digest, format, published, imported, ...)."""
         ...
 
+    def import_numbered(self, number: int) -> Row:
+        """One import."""
+        ...
+
     def add_findings(self, number: int, rows: Iterable[Row]) -> None:
         """Keep findings."""
         ...
@@ -66,6 +70,10 @@ class CurveStorage(Protocol):
 
     def add_days(self, rows: Iterable[Row]) -> None:
         """Keep days of curves."""
+        ...
+
+    def say_again(self, rows: Iterable[Row]) -> None:
+        """Keep who said last what days hold already."""
         ...
 
     def days(
@@ -99,10 +107,10 @@ class CurveStorage(Protocol):
         ...
 
 
-def day_rows(curve: Curve, published: Mapping[int, int | None], version: int) -> Iterable[Row]:
-    """The rows of the days in ``published``; days that are all gap have none."""
+def day_rows(curve: Curve, said_by: Mapping[int, str | None], version: int) -> Iterable[Row]:
+    """The rows of the days in ``said_by``; days that are all gap have none."""
     per_day = DAY_S // curve.step_s
-    for day_s, published_s in published.items():
+    for day_s, numbers in said_by.items():
         first = (day_s - curve.start_s) // curve.step_s
         quality = curve.quality[first : first + per_day]
         if any(quality):
@@ -113,7 +121,7 @@ def day_rows(curve: Curve, published: Mapping[int, int | None], version: int) ->
                 day_s,
                 version,
                 curve.step_s,
-                published_s,
+                numbers,
                 packed_values(values),
                 quality,
                 curve.source,

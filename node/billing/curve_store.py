@@ -1,27 +1,22 @@
 """Official curves in versions: a late correction adds a version and says which steps it touches.
 
-A later file goes before an earlier one, with three exceptions, each under a finding: a gap erases
-nothing; a value of a lower trust (an estimate after a reading, a raw value after a correction) does
-not replace a higher one; and a file that the operator wrote before what is kept undoes nothing.
+Of two files the later one goes before the earlier, by when they were written and not by when they
+came, with two exceptions: a gap erases nothing, and a value of a lower trust (an estimate after a
+reading, a raw value after a correction) does not replace a higher one. What is not taken is told
+under a finding.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from node.billing.conformity import (
-    Finding,
-    FindingClass,
-    FindingLog,
-    Treatment,
-    against_registers,
-)
+from node.billing.conformity import Finding, FindingLog, against_registers
+from node.billing.curve_merge import Merge, merged, valued_runs
 from node.billing.curve_rows import (
     CurveStorage,
-    Row,
     day_rows,
     energy_row,
     finding_from,
@@ -30,7 +25,8 @@ from node.billing.curve_rows import (
     register_row,
 )
 from node.billing.importing import FileReport
-from node.billing.reading_again import named_again, refused_in_reading, without_later
+from node.billing.reading_again import named_again, refused_in_reading
+from node.billing.sayings import NOBODY, Sayings, said_text
 from node.billing.series import (
     DAY_S,
     Curve,
@@ -40,9 +36,6 @@ from node.billing.series import (
     SharedPart,
     StepQuality,
     TouchedSteps,
-    empty_values,
-    resampled,
-    touched_steps,
 )
 
 __all__ = ["MAX_RUNS", "CurveStorage", "CurveStore", "Said", "SeriesSummary", "StoredImport"]
@@ -53,13 +46,6 @@ MAX_RUNS: Final = 100_000
 
 _INDEX_MARGIN_S: Final = 35 * DAY_S
 """How far around a file an index is looked for: some are read once a month."""
-
-_TRUST: Final = {
-    StepQuality.CORRECTED: 3,
-    StepQuality.METERED: 2,
-    StepQuality.MANUAL: 2,
-}
-"""How far a value is trusted; 1 for every other quality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +104,7 @@ class CurveStore:
                 kept = [finding for _, finding in self.findings(known - 1, known)]
                 if report.refused >= refused_in_reading(kept):
                     return StoredImport(known, is_known=True)
-                report = self._again(report, known, times)
+                report = self._again(report, times)
             version = self._storage.begin_import(
                 (
                     report.file,
@@ -132,7 +118,8 @@ class CurveStore:
                     report.refused,
                 )
             )
-            merges = [self._keep(curve, report, version) for curve in report.curves]
+            sayings = Sayings(self._storage)
+            merges = [self._keep(curve, report.file, version, sayings) for curve in report.curves]
             findings = [finding for merge in merges for finding in merge.findings]
             self._storage.add_registers(register_row(value, version) for value in report.registers)
             findings += self._held_to_indexes(report)
@@ -186,27 +173,22 @@ class CurveStore:
         return array("q") if whole_days is None else whole_days.energy_wh_between(from_s, to_s)
 
     def said(self, point_id: str, direction: Direction, from_s: int, to_s: int) -> Said | None:
-        """Who said last what is kept of ``[from_s, to_s)``, within one UTC day: a file that only
-        repeats what is kept says nothing. None if nothing is kept."""
-        key, day_s = (point_id, str(direction)), from_s - from_s % DAY_S
-        newest: Curve | None = None
-        said_in: int | None = None
-        as_of: int | None = None
-        while rows := self._storage.days(key, day_s, to_s, as_of):
-            cell = joined(point_id, direction, rows).window(from_s, to_s)
-            if newest is None:
-                newest = cell
-            if (cell.watt_minutes, cell.quality) != (newest.watt_minutes, newest.quality):
-                break
-            said_in = rows[0][1]
-            as_of = said_in - 1
-        if newest is None or said_in is None or not any(newest.quality):
+        """Who said last what is kept of ``[from_s, to_s)``, within one UTC day: the latest of the
+        files that say it, whether or not it was said before. None if nothing is kept."""
+        day_s = from_s - from_s % DAY_S
+        rows = self._storage.days((point_id, str(direction)), day_s, to_s)
+        if not rows:
             return None
-        (row,) = (row for row in self._storage.imports() if row[0] == said_in)
+        kept, sayings = joined(point_id, direction, rows), Sayings(self._storage)
+        first, after = ((at_s - day_s) // kept.step_s for at_s in (from_s, to_s))
+        number = sayings.last(sayings.over(rows, day_s, kept.end_s, kept.step_s)[first:after])
+        quality = kept.window(from_s, to_s).quality
+        if number == NOBODY or not any(quality):
+            return None
         return Said(
-            file=row[1],
-            at_s=row[5] if row[4] is None else row[4],
-            is_corrected=all(code == StepQuality.CORRECTED for code in newest.quality),
+            file=self._storage.import_numbered(number)[1],
+            at_s=sayings.stand(number).at_s,
+            is_corrected=all(code == StepQuality.CORRECTED for code in quality),
         )
 
     def series(self) -> list[SeriesSummary]:
@@ -261,17 +243,12 @@ class CurveStore:
             known, times = number, times + 1
         return known, times
 
-    def _again(self, report: FileReport, known: int, times: int) -> FileReport:
-        """What a file gives that is read again, without what later imports say otherwise."""
-        curves = []
-        for curve in report.curves:
-            span = (curve.point_id, curve.direction, *_whole_days(curve))
-            then = self.curve(*span, as_of=known)
-            curves.append(without_later(curve, then, self.curve(*span)))
+    def _again(self, report: FileReport, times: int) -> FileReport:
+        """A file that is read again: of its curves what is later holds, of its indexes and energies
+        what is kept."""
         return replace(
             report,
             file=named_again(report.file, times),
-            curves=curves,
             registers=[value for value in report.registers if not self._has_index(value)],
             energies=[energy for energy in report.energies if not self._has_energy(energy)],
         )
@@ -307,149 +284,32 @@ class CurveStore:
                 against_registers(kept, registers, log)
         return log.all()
 
-    def _keep(self, curve: Curve, report: FileReport, version: int) -> _Merge:
+    def _keep(self, curve: Curve, file: str, version: int, sayings: Sayings) -> Merge:
+        key = curve.point_id, str(curve.direction)
         from_s, to_s = _whole_days(curve)
-        rows = self._storage.days((curve.point_id, str(curve.direction)), from_s, to_s)
+        rows = self._storage.days(key, from_s, to_s)
         if not rows:
             whole = curve.window(from_s, to_s)
-            days = range(from_s, to_s, DAY_S)
-            self._storage.add_days(
-                day_rows(whole, dict.fromkeys(days, report.published_s), version)
-            )
-            return _Merge(_valued(whole))
+            nobody_else = dict.fromkeys(range(from_s, to_s, DAY_S))
+            self._storage.add_days(day_rows(whole, nobody_else, version))
+            return Merge(whole, (), valued_runs(whole))
         before = joined(curve.point_id, curve.direction, rows).window(from_s, to_s)
-        merge = _merged(before, curve, _published(rows), report)
-        changed = [day for day in range(from_s, to_s, DAY_S) if _differ(before, merge.curve, day)]
-        published = _published(rows)
-        self._storage.add_days(
-            day_rows(
-                merge.curve,
-                {day: _later(published.get(day), report.published_s) for day in changed},
-                version,
-            )
-        )
+        said = sayings.over(rows, from_s, to_s, before.step_s)
+        merge = merged(before, said, curve, version, sayings.stand, file)
+        changed: dict[int, str | None] = {}
+        said_again = []
+        versions = {row[0]: row[1] for row in rows}
+        for day_s in range(from_s, to_s, DAY_S):
+            part = _of_day(before, day_s)
+            quality, now = merge.curve.quality[part], merge.said[part]
+            if _differ(before, merge.curve, part):
+                changed[day_s] = said_text(now, quality, version)
+            elif said[part] != now:
+                numbers = said_text(now, quality, versions[day_s])
+                said_again.append((numbers, *key, day_s, versions[day_s]))
+        self._storage.add_days(day_rows(merge.curve, changed, version))
+        self._storage.say_again(said_again)
         return merge
-
-
-class _Merge:
-    """What came of a new curve over what was kept."""
-
-    def __init__(self, added: list[TouchedSteps]) -> None:
-        self.added = added
-        self.touched: list[TouchedSteps] = []
-        self.findings: list[Finding] = []
-        self.curve: Curve = _NOTHING
-
-
-_NOTHING: Final = Curve("", Direction.WITHDRAWAL, 1800, 0, empty_values(0), b"")
-
-
-def _merged(
-    before: Curve, arrived: Curve, published: dict[int, int | None], report: FileReport
-) -> _Merge:
-    merge = _Merge([])
-    rows_a_step = int(arrived.step_s == before.step_s)
-    if arrived.step_s != before.step_s:
-        merge.findings.append(
-            _finding(
-                report,
-                arrived,
-                Treatment.REPAIR,
-                "other_step",
-                f"steps of {arrived.step_s // 60} min, kept are {before.step_s // 60} min;"
-                " normalised by energy",
-            )
-        )
-        arrived = resampled(arrived, before.step_s)
-    new = arrived.window(before.start_s, before.end_s)
-    values, quality = array("q", before.watt_minutes), bytearray(before.quality)
-    refused: dict[str, list[int]] = {}
-    first_values: list[int] = []
-    for index, (value, code) in enumerate(zip(new.watt_minutes, new.quality, strict=True)):
-        if not code or (value == values[index] and code == quality[index]):
-            continue
-        at_s = before.step_start_s(index)
-        if not quality[index]:
-            first_values.append(index)
-        else:
-            is_older = _is_older(report.published_s, published.get(at_s - at_s % DAY_S))
-            rule = _refusal((values[index], quality[index]), (value, code), is_older=is_older)
-            if rule:
-                refused.setdefault(rule, []).append(at_s)
-                continue
-        values[index], quality[index] = value, code
-    merge.curve = replace(
-        before, watt_minutes=values, quality=bytes(quality), source=arrived.source
-    )
-    added = bytearray(len(before))
-    for index in first_values:
-        added[index] = 1
-    merge.added = _valued(replace(before, quality=bytes(added)))
-    merge.touched = _without_added(before, touched_steps(before, merge.curve))
-    for rule, places in refused.items():
-        finding = _refused(report, arrived, rule, places)
-        merge.findings.append(replace(finding, rows=len(places) * rows_a_step))
-    return merge
-
-
-def _refusal(kept: tuple[int, int], arrived: tuple[int, int], *, is_older: bool) -> str:
-    """Why a (value, quality) does not replace the one that is kept; empty if it does."""
-    trust, new_trust = (_TRUST.get(StepQuality(code), 1) for _, code in (kept, arrived))
-    if new_trust < trust:
-        return "same_value" if kept[0] == arrived[0] else "less_trusted"
-    return "older_file" if new_trust == trust and is_older else ""
-
-
-def _refused(report: FileReport, curve: Curve, rule: str, places: list[int]) -> Finding:
-    messages = {
-        "same_value": (Treatment.DROP, "the value is kept already, with a better quality"),
-        "less_trusted": (Treatment.ASK, "a less trusted value does not replace what is kept"),
-        "older_file": (Treatment.DROP, "the operator wrote what is kept after this file"),
-    }
-    treatment, message = messages[rule]
-    steps = f"{len(places)} {'step' if len(places) == 1 else 'steps'}"
-    return replace(
-        _finding(report, curve, treatment, rule, f"{steps}: {message}"),
-        from_s=places[0],
-        to_s=places[-1] + curve.step_s,
-    )
-
-
-def _finding(
-    report: FileReport, curve: Curve, treatment: Treatment, rule: str, message: str
-) -> Finding:
-    return Finding(
-        FindingClass.NON_STANDARD,
-        treatment,
-        rule,
-        message,
-        report.file,
-        point_id=curve.point_id,
-    )
-
-
-def _valued(curve: Curve) -> list[TouchedSteps]:
-    """The runs of steps that have a quality."""
-    ends = [curve.start_s, *(at_s for gap in curve.gaps() for at_s in gap), curve.end_s]
-    return [
-        TouchedSteps(curve.point_id, curve.direction, curve.step_s, from_s, to_s)
-        for from_s, to_s in zip(ends[::2], ends[1::2], strict=True)
-        if from_s < to_s
-    ]
-
-
-def _without_added(before: Curve, runs: list[TouchedSteps]) -> list[TouchedSteps]:
-    """The parts of these runs in which there was a value before."""
-    kept: list[TouchedSteps] = []
-    for run in runs:
-        for at_s in range(run.from_s, run.to_s, run.step_s):
-            if not before.quality[(at_s - before.start_s) // before.step_s]:
-                continue
-            if kept and kept[-1].to_s == at_s:
-                kept[-1] = replace(kept[-1], to_s=at_s + run.step_s)
-            else:
-                kept.append(replace(run, from_s=at_s, to_s=at_s + run.step_s))
-    return kept
 
 
 def _whole_days(curve: Curve) -> tuple[int, int]:
@@ -457,21 +317,12 @@ def _whole_days(curve: Curve) -> tuple[int, int]:
     return curve.start_s - curve.start_s % DAY_S, curve.end_s + (-curve.end_s) % DAY_S
 
 
-def _is_older(published_s: int | None, kept_s: int | None) -> bool:
-    return published_s is not None and kept_s is not None and published_s < kept_s
+def _of_day(curve: Curve, day_s: int) -> slice:
+    first = (day_s - curve.start_s) // curve.step_s
+    return slice(first, first + DAY_S // curve.step_s)
 
 
-def _later(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else max(one, other)
-
-
-def _published(rows: Sequence[Row]) -> dict[int, int | None]:
-    return {row[0]: row[3] for row in rows}
-
-
-def _differ(before: Curve, after: Curve, day_s: int) -> bool:
-    first = (day_s - before.start_s) // before.step_s
-    part = slice(first, first + DAY_S // before.step_s)
+def _differ(before: Curve, after: Curve, part: slice) -> bool:
     return (
         before.watt_minutes[part] != after.watt_minutes[part]
         or before.quality[part] != after.quality[part]

@@ -1,7 +1,7 @@
 """The database of official curves: imports, the quarantine, and days of curves in versions.
 
 It keeps and gives back rows; what they mean is ``node.billing.curve_store``'s. Rows are tuples in
-the order of the schema's columns.
+the order of the schema's columns, or as a method says.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ _BEGIN: Final = (
     " refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number"
 )
 _IMPORT_OF: Final = "SELECT number FROM import WHERE digest = ? AND file = ?"
-_IMPORTS: Final = (
+_IMPORT: Final = (
     "SELECT number, file, digest, format, published_s, imported_s, row_count, accepted, empty,"
-    " refused FROM import ORDER BY number"
+    " refused FROM import"
 )
+_IMPORTS: Final = f"{_IMPORT} ORDER BY number"
+_IMPORT_NUMBERED: Final = f"{_IMPORT} WHERE number = ?"
 _COUNT_STALE: Final = (
     "UPDATE import SET accepted = accepted - ?, refused = refused + ? WHERE number = ?"
 )
@@ -44,9 +46,16 @@ _FINDINGS: Final = (
     " FROM finding AS f JOIN import AS i ON i.number = f.import"
     " WHERE f.import > ? AND f.import <= ? ORDER BY f.import, f.rowid"
 )
-_ADD_DAY: Final = "INSERT INTO curve_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DAY_COLUMNS: Final = (
+    "point_id, direction, day_s, version, step_s, said_by, watt_minutes, quality, source"
+)
+_ADD_DAY: Final = f"INSERT INTO curve_day ({_DAY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names from above
+_SAY_AGAIN: Final = (
+    "UPDATE curve_day SET said_by = ?"
+    " WHERE point_id = ? AND direction = ? AND day_s = ? AND version = ?"
+)
 _DAYS: Final = """
-SELECT day_s, version, step_s, published_s, watt_minutes, quality, source
+SELECT day_s, version, step_s, said_by, watt_minutes, quality, source
 FROM curve_day AS d
 WHERE point_id = ? AND direction = ? AND day_s >= ? AND day_s < ? AND version = (
     SELECT max(version) FROM curve_day AS n
@@ -88,11 +97,11 @@ ORDER BY direction, part, calendar, register, to_s
 
 
 _OF_POINT: Final = {
-    table: f"SELECT * FROM {table} WHERE point_id = ? ORDER BY {order}"  # noqa: S608 - from here
-    for table, order in (
-        ("curve_day", "direction, day_s, version"),
-        ("register_value", "direction, calendar, register, taken_at_s, version"),
-        ("period_energy", "direction, part, calendar, register, to_s, version"),
+    table: f"SELECT {columns} FROM {table} WHERE point_id = ? ORDER BY {order}"  # noqa: S608 - from here
+    for table, columns, order in (
+        ("curve_day", _DAY_COLUMNS, "direction, day_s, version"),
+        ("register_value", "*", "direction, calendar, register, taken_at_s, version"),
+        ("period_energy", "*", "direction, part, calendar, register, to_s, version"),
     )
 }
 _FINDINGS_OF_POINT: Final = _FINDINGS.replace("f.import > ? AND f.import <= ?", "f.point_id = ?")
@@ -140,6 +149,12 @@ class CurveDatabase(Database):
         """All imports, oldest first."""
         return self._connection.all(_IMPORTS)
 
+    def import_numbered(self, number: int) -> Row:
+        """One import, as ``imports`` gives it."""
+        row = self._connection.one(_IMPORT_NUMBERED, (number,))
+        assert row is not None, number
+        return row
+
     def add_findings(self, number: int, rows: Iterable[Row]) -> None:
         """Keep the findings of an import."""
         self._connection.execute_many(_ADD_FINDING, ((number, *row) for row in rows))
@@ -150,14 +165,19 @@ class CurveDatabase(Database):
         return self._connection.rows(_FINDINGS, (number, _NEWEST if last is None else last))
 
     def add_days(self, rows: Iterable[Row]) -> None:
-        """Keep days of curves."""
+        """Keep days of curves: (point, direction, day, version, step, said by, values, quality,
+        source)."""
         self._connection.execute_many(_ADD_DAY, rows)
+
+    def say_again(self, rows: Iterable[Row]) -> None:
+        """Keep who said last what days hold already: (said by, point, direction, day, version)."""
+        self._connection.execute_many(_SAY_AGAIN, rows)
 
     def days(
         self, series: tuple[str, str], from_s: int, to_s: int, as_of: int | None = None
     ) -> Sequence[Row]:
         """The days of a series (point, direction) that begin in ``[from_s, to_s)``, each as the
-        newest import up to ``as_of`` left it: (day, version, step, published, values, quality,
+        newest import up to ``as_of`` left it: (day, version, step, said by, values, quality,
         source)."""
         version = _NEWEST if as_of is None else as_of
         return self._connection.all(_DAYS, (*series, from_s, to_s, version))
