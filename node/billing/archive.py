@@ -171,7 +171,7 @@ class Archive:
         self._forget(points)
         for period in named:
             take_curves_out(self.folder / period, points)
-        return sorted({*closing, *(period for period in named if self._is_billed(period))})
+        return sorted({*closing, *(self._ever_billed() & set(named))})
 
     def kept_before(self, day: date) -> list[str]:
         """The periods that ended by a day and still have curves, or are open without."""
@@ -245,15 +245,13 @@ class Archive:
         folders = (path.name for path in self.folder.glob("*/") if _is_period(path.name))
         return sorted({*self.periods(), *folders})
 
+    def _ever_billed(self) -> set[str]:
+        return {entry["period"] for entry in self.history() if entry["outcome"] == BILLED}
+
     def _open(self) -> list[str]:
         """The periods that were billed, and are not closed."""
         newest = {entry["period"]: entry["outcome"] for entry in self.history()}
-        return [one for one in sorted(newest) if newest[one] != CLOSED and self._is_billed(one)]
-
-    def _is_billed(self, period: str) -> bool:
-        return any(
-            entry["period"] == period and entry["outcome"] == BILLED for entry in self.history()
-        )
+        return sorted(one for one in self._ever_billed() if newest[one] != CLOSED)
 
     def _bills_name(self, period: str, points: Collection[str]) -> bool:
         texts = (path.read_text("utf-8") for path in self.folder.glob(f"{period}/*/bills.json"))
