@@ -137,13 +137,16 @@ class Agenda:
         return [self._troubles[step] for step in sorted(self._troubles)]
 
     async def keep(
-        self, do: Callable[[Due], Awaitable[bool]], plan_anew: Callable[[], None]
+        self,
+        do: Callable[[Due], Awaitable[bool]],
+        plan_anew: Callable[[], None],
+        set_back: Callable[[], None],
     ) -> None:
         """Plan, and do what is planned, always what is due first, until nothing is left.
 
         ``do`` returns whether the chain answered. No expected failure ends this: a step that fails
-        is planned again, unless its time is over. A clock that is set back has everything planned
-        anew.
+        is planned again, unless its time is over. When the clock was set back, ``set_back`` is told
+        and everything planned anew.
         """
         self.awake_s = self._clock.now_s()
         plan_anew()
@@ -156,6 +159,7 @@ class Agenda:
                 self.clock_set_back += 1
                 self.awake_s = now_s
                 self._due.clear()
+                set_back()
                 plan_anew()
                 continue
             self.awake_s = max(now_s, seen_s)

@@ -21,43 +21,33 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 from node.agenda import Agenda, Counters, Due, NodeStatus, Step
-from node.chain.outbox import Outbox
 from node.clock import Clock
 from node.errors import MeterError, MeterNotYet, Refused
 from node.market.orders import evidence_commitment, evidence_salt, orders_for
-from node.market.strategies import MarketView, OwnOutcome, Strategy
+from node.market.strategies import MarketView, Strategy
 from node.meter.registers import energy_between
 from node.model import (
     EventPage,
     Household,
-    MarketEvent,
     MarketRules,
-    Order,
-    OrderAccepted,
-    OrderRefused,
-    OrderSettled,
     Quality,
     RegisterReading,
     Side,
     SignedOrder,
-    SlotCleared,
     SlotEnergy,
 )
-from node.ports import IntentState, Market, MeterSource, OrderSigner
+from node.own_orders import OUTCOMES_KEPT, Learned, OwnOrders
+from node.ports import Market, MeterSource, OrderSigner
 from node.slots import slot_at, slot_end_s
 from node.store import NodeDatabase
 
 log = logging.getLogger("daisee.node")
-
-OUTCOMES_KEPT: Final = 64
-"""Own outcomes that strategies may look back on."""
 
 MAX_PAGES: Final = 1_000
 """Event pages that one call of follow reads at most; the rest waits for the next call."""
@@ -100,24 +90,20 @@ class HouseholdNode:
         self._strategy = strategy
         self._market = market
         self._storage = storage
-        self._outbox = Outbox(storage, signer)
+        self._orders = OwnOrders(household.number, storage, signer, self.counters)
         self._clock = clock
         self._rng = rng
         self._evidence_key = evidence_key
         self._last_reading = storage.last_reading()
         self._last_energy: SlotEnergy | None = None
-        self._last_order: Order | None = None
-        self._outcomes: deque[OwnOutcome] = deque(maxlen=OUTCOMES_KEPT)
-        self._ordered_wh: dict[tuple[int, int], int] = {}  # by slot and side, until settled
-        self._unanswered = {(s.order.slot, s.order.side) for s, _ in storage.open_intents()}
         self._waiting: dict[int, tuple[SlotEnergy, bytes]] = {}  # closed, not ordered yet
+        self._doubted: set[int] | None = None  # waited when the clock was found to be ahead
         self._tolerance_s = slot_s // 10
         self._agenda = Agenda(clock, self._tolerance_s)
         self._end_slot: int | None = None
         self._until_s: int | None = None  # closing is tried for ever: the energy must be booked
         self._since_s = clock.now_s()
         self._resumed_upto = self._remember_closed_slots()
-        self._remember_own_trades()
 
     async def start(self) -> None:
         """Take the first reading: the node answers for energy from here on. Later calls of a
@@ -164,9 +150,9 @@ class HouseholdNode:
             slot = kept.order.slot
             rules = await self._market.rules_at(slot)
             if rules.gate_is_open(slot, self._clock.now_s()):
-                signed = self._outbox.to_resend(kept)
+                signed = self._orders.outbox.to_resend(kept)
                 await self._market.submit(signed)
-                self._outbox.sent(signed)
+                self._orders.outbox.sent(signed)
                 self.counters.orders_resent += 1
 
     async def clear_slot(self, slot: int) -> str:
@@ -185,7 +171,7 @@ class HouseholdNode:
         for _ in range(MAX_PAGES):
             seen = self._storage.cursor()
             page = await self._market.events_after(seen, self.household.number)
-            learned: list[OrderAccepted | OrderSettled] = []
+            learned: list[Learned | None] = []
             with self._storage.transaction():
                 if page.replaces is not None:
                     self._storage.rewind(page.replaces)
@@ -193,10 +179,10 @@ class HouseholdNode:
                 for event in page.events:
                     if event.position > seen:  # an endpoint may tell an event twice
                         seen = event.position
-                        self._project(event, learned)
+                        learned.append(self._orders.project(event))
                 self._storage.set_cursor(page.upto)
             if page.replaces is None:
-                self._learn(learned)
+                self._orders.learn(event for event in learned if event is not None)
             else:
                 await self._learn_anew(page)
             if not page.more:
@@ -214,7 +200,7 @@ class HouseholdNode:
         if slots is not None:
             self._end_slot = slot_at(self._clock.now_s(), self._slot_s) + slots
             self._until_s = slot_end_s(self._end_slot, self._slot_s)
-        await self._agenda.keep(self._do, self._plan_anew)
+        await self._agenda.keep(self._do, self._plan_anew, self._doubt)
 
     def status(self) -> NodeStatus:
         """The node as it is now."""
@@ -225,7 +211,7 @@ class HouseholdNode:
             awake_s=agenda.awake_s,
             slot=slot_at(self._clock.now_s(), self._slot_s),
             last_energy=self._last_energy,
-            last_order=self._last_order,
+            last_order=self._orders.last,
             cursor=self._storage.cursor(),
             chain_reachable=agenda.chain_is_reachable,
             chain_since_s=agenda.chain_since_s,
@@ -237,13 +223,37 @@ class HouseholdNode:
 
     def _plan_anew(self) -> None:
         """From what is durable and the clock alone: after a start, or when the clock was set."""
-        now_s = self._clock.now_s()
+        last, now_s = self._last_reading, self._clock.now_s()
+        if last is not None and last.taken_at_s > now_s + self._tolerance_s:
+            self._doubt()
         self._agenda.plan(Step.CLOSE, now_s, until_s=self._until_s)
         for step in (Step.CATCH_UP, Step.ORDER):
             self._agenda.plan(step, now_s, until_s=now_s + self._slot_s)
 
+    def _doubt(self) -> None:
+        """The clock was ahead: nobody can tell which slots it closed before they ended, with the
+        energy of other hours. What has no accepted order yet stays with the supplier."""
+        self._doubted = {*self._waiting, *(self._doubted or ())}
+        self._waiting.clear()
+
+    def _keep_doubts(self) -> None:
+        """No restart may order it either. What was closed stays closed, with what it was booked;
+        the next slot holds energy of hours that never were, so the reading that it begins with is
+        kept again as an estimate. Raises StorageBusy: then no step is taken before."""
+        if self._doubted is None:
+            return
+        last = self._last_reading
+        if last is not None and last.quality is not Quality.ESTIMATED:
+            estimate = replace(last, quality=Quality.ESTIMATED)
+            self._storage.add_reading(estimate)
+            self._last_reading = estimate
+        self._orders.doubt(self._doubted)
+        self.counters.slots_estimated += len(self._doubted)
+        self._doubted = None
+
     async def _do(self, due: Due) -> bool:
         """Take a step; whether the chain answered in it."""
+        self._keep_doubts()
         match due.step:
             case Step.CLOSE:
                 await self._close()
@@ -285,19 +295,9 @@ class HouseholdNode:
         self._agenda.plan(Step.CLOSE, now_s + 1, until_s=self._until_s)
 
     def _slot_to_close(self, now_s: int) -> int:
-        """The first slot since the last reading that is not closed yet.
-
-        If the last reading is from a time to come, the clock was ahead when it was taken. What was
-        closed then stays closed, with what it was booked; the next slot holds energy of hours that
-        never were, so the reading that it begins with is kept again as an estimate.
-        """
+        """The first slot since the last reading that is not closed yet."""
         last, slot_now = self._last_reading, slot_at(now_s, self._slot_s)
         assert last is not None
-        is_ahead = last.taken_at_s > now_s + self._tolerance_s
-        if is_ahead and last.quality is not Quality.ESTIMATED:
-            estimate = replace(last, quality=Quality.ESTIMATED)
-            self._storage.add_reading(estimate)
-            self._last_reading = estimate
         slot = slot_at(last.taken_at_s, self._slot_s)
         slot = min(max(slot, slot_now - MISSED_SLOTS), slot_now)
         while self._storage.slot_energy(slot) is not None:
@@ -356,9 +356,9 @@ class HouseholdNode:
         await self.follow()
         await self.resend()
         await self._order_waiting()
-        if self._ordered_wh:
-            rules = await self._market.rules_at(max(self._ordered_wh)[0])
-            for slot in {slot for slot, _ in self._ordered_wh}:
+        if self._orders.ordered_wh:
+            rules = await self._market.rules_at(max(self._orders.ordered_wh)[0])
+            for slot in {slot for slot, _ in self._orders.ordered_wh}:
                 if self._clock.now_s() < rules.gate_closes_s(slot):
                     self._plan_gate(slot, rules)
 
@@ -385,52 +385,15 @@ class HouseholdNode:
             rules=rules,
             rng=self._rng,
             recent=self._storage.recent_clearings(OUTCOMES_KEPT),
-            own=list(self._outcomes),
+            own=list(self._orders.outcomes),
         )
-        orders = orders_for(self.household, energy, self._strategy, view, evidence)
-        if not orders:
-            return []
-        with self._storage.transaction():
-            prepared = [self._outbox.prepare(order) for order in orders]
-        for signed in prepared:
-            order = self._last_order = signed.order
-            self._ordered_wh[order.slot, order.side] = order.energy_wh
-            self._unanswered.add((order.slot, order.side))
-        return prepared
+        return self._orders.keep(orders_for(self.household, energy, self._strategy, view, evidence))
 
     async def _send(self, prepared: Sequence[SignedOrder]) -> None:
         for signed in prepared:
             await self._market.submit(signed)
-            self._outbox.sent(signed)
+            self._orders.outbox.sent(signed)
             self.counters.orders_sent += 1
-
-    def _project(self, event: MarketEvent, learned: list[OrderAccepted | OrderSettled]) -> None:
-        """Store what an event tells; what is to be remembered waits until that is durable."""
-        if isinstance(event, SlotCleared):
-            self._storage.add_clearing(event)
-        elif isinstance(event, OrderAccepted | OrderRefused):
-            if event.household != self.household.number:
-                return
-            is_own = self._outbox.observe(event)
-            if isinstance(event, OrderAccepted):
-                if is_own:
-                    learned.append(event)
-                else:
-                    self.counters.orders_unknown += 1
-                    log.warning("order_unknown_here slot=%d side=%s", event.slot, event.side.word)
-        elif isinstance(event, OrderSettled) and event.household == self.household.number:
-            self._storage.add_settlement(event)
-            learned.append(event)
-
-    def _learn(self, learned: Sequence[OrderAccepted | OrderSettled]) -> None:
-        for event in learned:
-            key = (event.slot, event.side)
-            if isinstance(event, OrderAccepted):
-                self.counters.orders_accepted += 1
-                self._unanswered.discard(key)
-            else:
-                ordered_wh = self._ordered_wh.pop(key, event.filled_wh)
-                self._outcomes.append(OwnOutcome(*key, ordered_wh, event.filled_wh))
 
     async def _learn_anew(self, page: EventPage) -> None:
         """The chain took blocks back, and the database followed: so does what is remembered. What
@@ -438,32 +401,22 @@ class HouseholdNode:
         assert page.replaces is not None
         self.counters.reorganisations += 1
         log.warning("chain_reorganised after_block=%d to=%d", page.replaces.block, page.upto.block)
-        self._unanswered = {(s.order.slot, s.order.side) for s, _ in self._storage.open_intents()}
-        self._ordered_wh.clear()
-        self._outcomes.clear()
-        self._remember_own_trades()
+        self._orders.remember()
         now_s = self._clock.now_s()
         self._agenda.plan(Step.CATCH_UP, now_s, until_s=now_s + self._slot_s)
         cleared = {cleared.slot for cleared in self._storage.recent_clearings(OUTCOMES_KEPT)}
-        for slot in {slot for slot, _ in self._ordered_wh} - cleared:
+        for slot in {slot for slot, _ in self._orders.ordered_wh} - cleared:
             rules = await self._market.rules_at(slot)
             if rules.gate_closes_s(slot) <= now_s < rules.gate_closes_s(slot) + self._slot_s:
                 self._plan_gate(slot, rules)
 
     async def _give_up_late_orders(self) -> None:
         """What the chain has not accepted by the end of its gate is never sent again."""
-        if not self._unanswered:
-            return
-        now_s = self._clock.now_s()
-        newest = max(slot for slot, _ in self._unanswered)
-        rules = await self._market.rules_at(newest)
-        closed = slot_at(now_s - rules.gate_offset_s - rules.gate_s, rules.slot_s) - 1
-        for signed, reason in self._outbox.expire(closed):
-            order = signed.order
-            self._ordered_wh.pop((order.slot, order.side), None)
-            self.counters.orders_given_up += 1
-            log.warning("given_up slot=%d side=%s reason=%s", order.slot, order.side.word, reason)
-        self._unanswered = {key for key in self._unanswered if key[0] > closed}
+        unanswered = self._orders.unanswered_slots()
+        if unanswered:
+            rules = await self._market.rules_at(unanswered[-1])
+            ended_s = self._clock.now_s() - rules.gate_offset_s - rules.gate_s
+            self._orders.give_up(slot_at(ended_s, rules.slot_s) - 1)
 
     def _commit_to(self, slot: int, before: RegisterReading, after: RegisterReading) -> bytes:
         return evidence_commitment(evidence_salt(self._evidence_key, slot), before, after)
@@ -482,17 +435,3 @@ class HouseholdNode:
             if after.quality is energy.quality is Quality.METERED and not is_ordered:
                 self._waiting[slot] = energy, self._commit_to(slot, before, after)
         return last
-
-    def _remember_own_trades(self) -> None:
-        """After a restart: what strategies look back on, and which orders are still under way."""
-        recent = self._storage.recent_clearings(OUTCOMES_KEPT)
-        if not recent and not self._unanswered:
-            return
-        for trade in self._storage.own_trades(recent[0].slot if recent else None):
-            order = trade.order
-            if trade.settled is not None:
-                self._outcomes.append(
-                    OwnOutcome(order.slot, order.side, order.energy_wh, trade.settled.filled_wh)
-                )
-            elif trade.state is not IntentState.EXPIRED:
-                self._ordered_wh[order.slot, order.side] = order.energy_wh

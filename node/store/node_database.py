@@ -167,6 +167,11 @@ class NodeDatabase(Database):
         row = self._one(sql.SLOT_ENERGY, (slot,))
         return None if row is None else slot_energy_of(row)
 
+    def call_estimated(self, slot: int) -> None:
+        """A closed slot is an estimate from now on: what it was booked stays, but nobody can vouch
+        that it is its own."""
+        self._execute(sql.CALL_ESTIMATED, (slot,))
+
     def intent(self, slot: int, side: int) -> SignedOrder | None:
         """The persisted order of this slot and side, with the very bytes that were signed."""
         row = self._one(sql.INTENT, (slot, int(side)))

@@ -45,6 +45,7 @@ ADD_SLOT_ENERGY: Final = (
     " ON CONFLICT DO NOTHING"
 )
 SLOT_ENERGY: Final = "SELECT slot, import_wh, export_wh, quality FROM slot_energy WHERE slot = ?"
+CALL_ESTIMATED: Final = "UPDATE slot_energy SET quality = 1 WHERE slot = ?"
 ADD_INTENT: Final = (
     "INSERT INTO intent (slot, side, household, energy_wh, limit_price, evidence, signature,"
     " state, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT DO NOTHING"

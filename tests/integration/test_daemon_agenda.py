@@ -45,6 +45,7 @@ from tests.support.reference_street import (
     meter_of,
     node_of,
 )
+from tests.support.set_clock import SetClock, StampedMeter
 
 TRADED = [
     (slot, side, energy_wh)
@@ -372,33 +373,16 @@ def test_what_was_not_kept_was_not_learned(street: Street) -> None:
 # Clocks
 
 
-class SetClock:
-    """A clock ahead of the street's until an instant, when somebody sets it right."""
-
-    def __init__(self, clock: ManualClock, ahead_s: int, until_s: int) -> None:
-        self._clock, self._ahead_s, self._until_s = clock, ahead_s, until_s
-
-    def now_s(self) -> int:
-        true_s = self._clock.now_s()
-        return true_s + (self._ahead_s if true_s < self._until_s else 0)
-
-    async def sleep_until(self, unix_s: int) -> None:
-        left_s = unix_s - self.now_s()
-        if left_s > 0:
-            true_s = self._clock.now_s()
-            is_set_meanwhile = true_s < self._until_s <= true_s + left_s
-            self._clock.advance_to(self._until_s if is_set_meanwhile else true_s + left_s)
-
-
 @pytest.mark.parametrize("ahead_s", [3, 200, 3_600, 86_400 * 365, -200, -3_600])
 def test_a_clock_that_is_set_loses_no_wh_and_orders_nothing_twice(
     street: Street, ahead_s: int
 ) -> None:
     clock = SetClock(street.clock, ahead_s, START_S + 2_000)
     with NodeDatabase.open(None) as storage:
-        node = node_of(street, storage, meter=meter_of(street.clock), clock=clock)
+        meter = StampedMeter(street.clock, clock)
+        node = node_of(street, storage, meter=meter, clock=clock)
         asyncio.run(node.run(slots=len(LOAD_WH)))
-        later = node_of(street, storage, meter=meter_of(street.clock), clock=clock)
+        later = node_of(street, storage, meter=meter, clock=clock)
         asyncio.run(later.run(slots=12))
         readings = storage.last_readings(10**6)
         first, last = readings[0], readings[-1]
@@ -408,6 +392,11 @@ def test_a_clock_that_is_set_loses_no_wh_and_orders_nothing_twice(
         )
         accepted = street.accepted()
         assert len({(slot, side) for slot, side, _ in accepted}) == len(accepted)
+        for slot, side, energy_wh in accepted:
+            energy = storage.slot_energy(SLOT + slot)
+            assert energy is not None
+            assert energy.quality is Quality.METERED
+            assert energy_wh == (energy.import_wh if side is Side.BID else energy.export_wh)
         assert later.status().troubles == []
         assert node.status().clock_set_back == (1 if ahead_s > 90 else 0)
 

@@ -38,7 +38,7 @@ def kept(
         for step, at_s, slot, until_s in plans:
             agenda.plan(step, at_s, slot=slot, until_s=until_s)
 
-    asyncio.run(agenda.keep(do, plan_anew))
+    asyncio.run(agenda.keep(do, plan_anew, lambda: None))
     return agenda, taken
 
 
