@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from node.chain.client import MARKET, MarketClient
@@ -45,19 +46,21 @@ class ChainMarket:
     Orders go to the relay, if there is one, and otherwise to the chain from the household's own
     account, in a batch of one: so that a refusal is an event there too. The relay has one chance:
     an order that is handed over a second time goes by itself, and so does one that comes when only
-    a quarter of its gate is left.
+    a quarter of its gate is left. ``sender`` is that account, or tells which one it is now: a
+    household's key may be replaced while the node runs.
     """
 
     def __init__(
         self,
         client: MarketClient,
-        sender: Sender,
+        sender: Sender | Callable[[], Sender],
         clock: Clock,
         relay: OrderRelay | None = None,
     ) -> None:
         self._client = client
         self._followed = FollowedChain(client, client.where.created_in_block)
-        self._sender = sender
+        self._sender: Callable[[], Sender]
+        self._sender = (lambda: sender) if isinstance(sender, Sender) else sender
         self._clock = clock
         self._relay = relay
         self._rules: dict[int, MarketRules] = {}
@@ -83,7 +86,7 @@ class ChainMarket:
         slot = signed.order.slot
         rules = await self.rules_at(slot)
         left_s = max(rules.gate_closes_s(slot) - self._clock.now_s(), LEAST_WAIT_S)
-        await self._client.submit_batch(self._sender, [signed], within_s=left_s)
+        await self._client.submit_batch(self._sender(), [signed], within_s=left_s)
 
     async def _relays(self, signed: SignedOrder) -> bool:
         """Whether the relay took an order along that it had not been given before."""
@@ -118,7 +121,7 @@ class ChainMarket:
             if _WORDS.get(refusal.reason) != "gate_still_open":
                 raise _in_common_words(refusal) from refusal
         try:
-            await self._client.clear(self._sender, slot, within_s=within_s)
+            await self._client.clear(self._sender(), slot, within_s=within_s)
         except Refused as refusal:
             raise _in_common_words(refusal) from refusal
 

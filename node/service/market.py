@@ -203,7 +203,17 @@ class LateMarket:
             self._open.push_async_exit(unless_right.pop_all())
         where = MarketAddress(chain.market, self._slot_s, chain.created_in_block)
         sender = Sender(rpc, key, gas_price=chain.gas_price_wei)
-        return ChainMarket(MarketClient(rpc, where), sender, self._clock, relay)
+
+        def sender_now() -> Sender:
+            """Of the key that the household has now: the old one's account gets no more gas."""
+            nonlocal sender
+            if self._key is not None:
+                self._key.refresh()
+                if (now := self._key.open()).address != sender.address:
+                    sender = Sender(rpc, now, gas_price=chain.gas_price_wei)
+            return sender
+
+        return ChainMarket(MarketClient(rpc, where), sender_now, self._clock, relay)
 
     async def _tell_limits(self, rpc: Rpc) -> None:
         from node.chain.bootstrap import REGISTRY  # noqa: PLC0415
