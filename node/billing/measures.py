@@ -1,75 +1,26 @@
-"""The market's allocation on the operator's curves, and the node's readings against them."""
+"""What nodes read, and what the market allocated, summed up beside the operator's curves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from node.billing.allocation import Allocation, allocate
-from node.billing.keys import market
 from node.billing.reconcile import Reconciliation, SideOf, period_energy, period_of
 from node.billing.series import MISSING, Curve
-from node.errors import ConfigurationError
 from node.model import Side, SlotEnergy
 
 __all__ = [
     "DailyDifference",
-    "PointOf",
     "SideTotals",
     "daily_differences",
-    "market_allocation",
     "side_totals",
 ]
 
-PointOf = Callable[[int, Side], str]
-"""The delivery point of a household's side; the operator's knowledge, never the chain's."""
-
 TOLERANCE_PER_CENT: Final = 5
 TOLERANCE_WH: Final = 50
-
-
-def market_allocation(
-    reconciliation: Reconciliation,
-    official: Mapping[SideOf, Curve],
-    slot_s: int,
-    span: range,
-    point_of: PointOf,
-) -> Allocation:
-    """Who got whose energy by the market, on the operator's curves: surplus and complement are
-    then what the operator measured, less what the market allocated after correction.
-
-    ``span`` holds the instants from its start to its end, by the common period of slots and curves;
-    a period in which a curve has a gap stays open. Raises ConfigurationError for a household that
-    traded and has no curve, ValueError when slots, steps and span do not fit each other.
-    """
-    period_s = period_of(slot_s, official.values())
-    if span.start % period_s or span.stop % period_s:
-        raise ValueError(f"{span} does not begin and end at periods of {period_s} s")
-    periods = range(span.start // period_s, span.stop // period_s)
-    measured: dict[Side, dict[str, list[int]]] = {Side.ASK: {}, Side.BID: {}}
-    traded: dict[Side, dict[str, list[int]]] = {Side.ASK: {}, Side.BID: {}}
-    for (household, side), curve in official.items():
-        point = point_of(household, side)
-        measured[side][point] = period_energy(curve, periods, period_s)
-        traded[side][point] = [0] * len(periods)
-    for fill, corrected_wh in zip(reconciliation.fills, reconciliation.corrected_wh, strict=True):
-        number = fill.slot * slot_s // period_s
-        if number not in periods or not corrected_wh:
-            continue
-        if (fill.household, fill.side) not in official:
-            raise ConfigurationError(
-                f"household {fill.household} traded, but has no curve of the operator's",
-                next_step="import its curve, or ask the operator for it",
-            )
-        traded[fill.side][point_of(fill.household, fill.side)][number - periods.start] += (
-            corrected_wh
-        )
-    return allocate(
-        market(traded[Side.ASK], traded[Side.BID]), measured[Side.ASK], measured[Side.BID]
-    )
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,6 +7,10 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from node.billing.allocation import Allocation, Key, allocate
+from node.billing.curve_files import CurveTable
+from node.billing.keys import MARKET
+from node.billing.market_key import in_market_steps, key_on, stated_by
 from node.billing.reconcile import Fill, SideOf
 from node.billing.series import MISSING, WATT_MINUTES_PER_WH, Curve, Direction, StepQuality
 from node.market.clearing import clear
@@ -93,3 +97,36 @@ def exactly(fills: Iterable[Fill], slots: int) -> Mapping[SideOf, Curve]:
         curve = sums.setdefault((fill.household, fill.side), [0] * slots)
         curve[fill.slot - FIRST_SLOT] += fill.ordered_wh
     return {side_of: official_curve(curve, SLOT_S) for side_of, curve in sums.items()}
+
+
+def market_tables(
+    official: Mapping[SideOf, Curve], slots: int, step_s: int
+) -> tuple[CurveTable, CurveTable]:
+    """The curves as tables of production and consumption; points are the households' numbers."""
+    start_s = FIRST_SLOT * SLOT_S
+    made, used = (
+        CurveTable(
+            start_s,
+            step_s,
+            {
+                str(household): curve.energy_wh_between(start_s, start_s + slots * SLOT_S)
+                for (household, way), curve in sorted(official.items())
+                if way is side
+            },
+        )
+        for side in (Side.ASK, Side.BID)
+    )
+    return made, used
+
+
+def market_allocation(
+    fills: Iterable[Fill], official: Mapping[SideOf, Curve], slots: int, step_s: int
+) -> Allocation:
+    """Who got whose energy by the market, on the operator's curves; points are numbers."""
+    stated = stated_by(fills, SLOT_S, lambda household, _: str(household))
+    made, used = in_market_steps(*market_tables(official, slots, step_s), SLOT_S)
+    longest_s = max(step_s, SLOT_S)
+    start_s = FIRST_SLOT * SLOT_S
+    steps_s = range(start_s, start_s + slots * SLOT_S, longest_s)
+    key = key_on(Key(MARKET, ()), stated, made.points, used.points, steps_s)
+    return allocate(key, made.points, used.points)

@@ -13,12 +13,11 @@ from typing import Final
 import pytest
 
 from node.billing.allocation import allocate
-from node.billing.measures import market_allocation
 from node.billing.reconcile import reconcile, revised
 from tests.support.allocations import check_conservation, check_matrices, check_pairs
 from tests.support.official_curves import (
-    FIRST_SLOT,
     SLOT_S,
+    market_allocation,
     measured_otherwise,
     random_fills,
 )
@@ -51,11 +50,7 @@ def check_corrections(number: int) -> None:
     for step_s in rng.choices((300, 900, 1_800, 3_600), k=2):
         official = measured_otherwise(rng, fills, SLOTS, step_s, absent=0)
         found = reconcile(fills, official, SLOT_S)
-        start_s = FIRST_SLOT * SLOT_S
-        span = range(start_s, start_s + SLOTS * SLOT_S)
-        check_conservation(
-            market_allocation(found, official, SLOT_S, span, lambda who, _: str(who))
-        )
+        check_conservation(market_allocation(fills, official, SLOTS, step_s))
         entries.append(found.entries)
     entries.append(tuple(revised(*entries)))
     for each in entries:

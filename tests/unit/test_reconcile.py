@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.billing.measures import DailyDifference, daily_differences, market_allocation
+from node.billing.measures import DailyDifference, daily_differences
 from node.billing.reconcile import (
     Account,
     Entry,
@@ -24,7 +24,6 @@ from node.billing.reconcile import (
     revised,
 )
 from node.billing.series import MISSING
-from node.errors import ConfigurationError
 from node.market.history import rebuild
 from node.model import Order, Side, SlotEnergy
 from tests.support.allocations import check_conservation
@@ -34,6 +33,7 @@ from tests.support.official_curves import (
     SLOT_S,
     exactly,
     fills_of_book,
+    market_allocation,
     measured_otherwise,
     official_curve,
     random_fills,
@@ -139,11 +139,21 @@ def test_the_corrected_market_allocates_the_official_curves(seed: int, step_s: i
     rng = random.Random(seed)
     fills = random_fills(rng, 8)
     official = measured_otherwise(rng, fills, 8, step_s, absent=0)
-    found = reconcile(fills, official, SLOT_S)
-    start_s = FIRST_SLOT * SLOT_S
-    span = range(start_s, start_s + 8 * SLOT_S)
-    allocation = market_allocation(found, official, SLOT_S, span, lambda who, _: f"point {who}")
+    allocation = market_allocation(fills, official, 8, step_s)
     check_conservation(allocation)
+    found = reconcile(fills, official, SLOT_S)
+    left: Counter[tuple[Side, str, int]] = Counter()
+    for fill, corrected_wh in zip(found.fills, found.corrected_wh, strict=True):
+        step = (fill.slot - FIRST_SLOT) * SLOT_S // max(step_s, SLOT_S)
+        if step not in allocation.open_steps:
+            left[fill.side, str(fill.household), step] += corrected_wh
+    assert +left == {
+        (side, point, step): wh
+        for side, table in ((Side.ASK, allocation.given), (Side.BID, allocation.allocated))
+        for point, curve in table.items()
+        for step, wh in enumerate(curve)
+        if wh > 0
+    }, "what supplier reconcile leaves is what is allocated"
 
 
 def test_a_buyer_whom_the_operator_saw_draw_less_is_cut_and_so_is_the_seller() -> None:
@@ -241,16 +251,6 @@ def test_fills_come_from_the_chain_settled_or_not() -> None:
         Fill(SLOT, 2, Side.BID, 300, 300, 12_000, 200),
         Fill(SLOT, 3, Side.BID, 500, 200, 12_000, 200),
     ]
-
-
-def test_a_trader_without_a_curve_cannot_be_allocated() -> None:
-    found = reconcile(traded((1, Side.ASK, 100), (2, Side.BID, 100)), {}, SLOT_S)
-    start_s = FIRST_SLOT * SLOT_S
-    span = range(start_s, start_s + SLOT_S)
-    with pytest.raises(ConfigurationError, match="household 1 traded"):
-        market_allocation(found, {}, SLOT_S, span, lambda who, _: str(who))
-    with pytest.raises(ValueError, match="begin and end"):
-        market_allocation(found, {}, SLOT_S, range(1, 901), lambda who, _: str(who))
 
 
 def test_a_day_on_which_node_and_operator_differ_is_found() -> None:
