@@ -28,6 +28,7 @@ from node.slots import iso_utc, slot_start_s
 __all__ = [
     "MarketChoice",
     "allocation_key",
+    "awaited_market",
     "billed_market",
     "check_source",
     "market_options",
@@ -140,18 +141,19 @@ def _points(
 
 
 def billed_market(source: MarketChoice, operation: Operation, period: Period) -> StatedMarket:
-    """What the market filled in a period, for bills.
-
-    Raises Refused as ``_told`` does, and in place of all that keeps a market from being read:
-    the month waits then, and other months need not.
-    """
+    """What the market filled in a period, for bills. Raises as ``_told`` does."""
     span_s = range(period.start_s, period.end_s + -period.end_s % HOUR_S)
+    return _told(source, operation.producers, operation.consumers, span_s)
+
+
+def awaited_market(source: MarketChoice, operation: Operation, period: Period) -> StatedMarket:
+    """The same for the month's round: Refused in place of all that keeps a market from being read,
+    so that this month waits, and others need not."""
     try:
-        return _told(source, operation.producers, operation.consumers, span_s)
+        return billed_market(source, operation, period)
     except (ConfigurationError, ChainUnreachable, ChainMismatch, click.UsageError) as error:
-        text = error.message
         raise Refused(
-            f"the market cannot be read: {text}",
+            f"the market cannot be read: {error.message}",
             reason="market_source",
             next_step=getattr(error, "next_step", "")
             or "correct what names it, and run this again",

@@ -29,7 +29,7 @@ from node.billing.time_of_use import Period
 from node.cli.dso_findings import finding_document, finding_text, needs_person, next_step
 from node.cli.market_source import (
     MarketChoice,
-    billed_market,
+    awaited_market,
     check_source,
     market_options,
 )
@@ -159,7 +159,7 @@ def read_terms(
         read_tariffs(own).accepting(operation.accepted),
         key,
         DEFAULT_KEY if key_file is None else key_file.read_text("utf-8"),
-        partial(billed_market, chosen, operation) if chosen.is_given else None,
+        partial(awaited_market, chosen, operation) if chosen.is_given else None,
     )
 
 
