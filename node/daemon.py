@@ -101,6 +101,7 @@ class HouseholdNode:
         self._tolerance_s = slot_s // 10
         self._agenda = Agenda(clock, self._tolerance_s)
         self._end_slot: int | None = None
+        self._has_followed = False  # to the chain's end, once at least
         self._until_s: int | None = None  # closing is tried for ever: the energy must be booked
         self._since_s = clock.now_s()
         self._resumed_upto = self._remember_closed_slots()
@@ -186,6 +187,7 @@ class HouseholdNode:
             else:
                 await self._learn_anew(page)
             if not page.more:
+                self._has_followed = True
                 break
         await self._give_up_late_orders()
 
@@ -327,6 +329,10 @@ class HouseholdNode:
             if now_s < opens_s:
                 self._agenda.plan(Step.ORDER, opens_s, until_s=closes_s)
                 break
+            if not self._has_followed and slot_end_s(slot, self._slot_s) <= self._since_s:
+                # It may have its order already, and this database be a backup that was put back.
+                self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)
+                continue
             prepared = await self._prepare(energy, evidence)
             del self._waiting[slot]
             self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)

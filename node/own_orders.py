@@ -73,7 +73,9 @@ class OwnOrders:
                 self.ordered_wh[order.slot, order.side] = order.energy_wh
 
     def keep(self, orders: Sequence[Order]) -> list[SignedOrder]:
-        """Sign orders and make them durable; then they may be sent."""
+        """Sign orders and make them durable; then they may be sent. None for a slot and side that
+        have their order on the chain already, from elsewhere."""
+        orders = [o for o in orders if not self._storage.is_elsewhere(o.slot, o.side)]
         if not orders:
             return []
         with self._storage.transaction():
@@ -102,8 +104,9 @@ class OwnOrders:
         for event in learned:
             key = (event.slot, event.side)
             if isinstance(event, OrderAccepted):
-                self._counters.orders_accepted += 1
+                self._counters.orders_accepted += self._storage.intent(*key) is not None
                 self._unanswered.discard(key)
+                self.ordered_wh.setdefault(key, event.energy_wh)
             else:
                 ordered_wh = self.ordered_wh.pop(key, event.filled_wh)
                 self.outcomes.append(OwnOutcome(*key, ordered_wh, event.filled_wh))
@@ -143,7 +146,10 @@ class OwnOrders:
             return event
         self._counters.orders_unknown += 1
         log.warning("order_unknown_here slot=%d side=%s", event.slot, event.side.word)
-        return None
+        if self._storage.intent(event.slot, event.side) is not None:
+            return None  # it stands in the place of another one, which is over
+        self._storage.add_elsewhere(event)
+        return event
 
     def _given_up(self, order: Order, reason: str) -> None:
         self.ordered_wh.pop((order.slot, order.side), None)

@@ -104,13 +104,16 @@ class Market(Protocol):
 
 
 class IntentState(StrEnum):
-    """The life of an order at home. PENDING is persisted before anything is sent."""
+    """The life of an order at home. PENDING is persisted before anything is sent. ELSEWHERE is one
+    that the chain accepted of this household and that this database has no signed bytes of: it was
+    made by another node, or before a backup was put back."""
 
     PENDING = "pending"
     SENT = "sent"
     ACCEPTED = "accepted"
     REFUSED = "refused"
     EXPIRED = "expired"
+    ELSEWHERE = "elsewhere"
 
 
 class IntentStorage(Protocol):
@@ -121,7 +124,8 @@ class IntentStorage(Protocol):
         ...
 
     def intent(self, slot: int, side: int) -> SignedOrder | None:
-        """The persisted order of this slot and side, with the very bytes that were signed."""
+        """The persisted order of this slot and side, with the very bytes that were signed; None
+        also where the order is ELSEWHERE."""
         ...
 
     def add_intent(self, signed: SignedOrder) -> None:

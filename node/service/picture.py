@@ -83,7 +83,7 @@ def _final_block(cursor: LogPosition, config: NodeConfig) -> int:
 def _order(trade: OwnTrade, final_block: int, *, on_paper: bool) -> dict[str, object]:
     """In paper mode an order that nobody took is what it was meant to be, and not refused. Its
     money is final with the block in which it moved."""
-    is_paper = on_paper and trade.state is not IntentState.ACCEPTED
+    is_paper = on_paper and trade.state not in (IntentState.ACCEPTED, IntentState.ELSEWHERE)
     order, cleared, settled = trade.order, trade.cleared, trade.settled
     return {
         "slot": order.slot,

@@ -17,6 +17,7 @@ from node.errors import Disagreement
 from node.model import (
     BEFORE_ALL,
     LogPosition,
+    OrderAccepted,
     OrderSettled,
     RegisterReading,
     SampleBatch,
@@ -36,6 +37,7 @@ from node.store.node_rows import (
     OwnTrade,
     clearing_of,
     clearing_row,
+    elsewhere_row,
     intent_row,
     open_intent_of,
     own_trade_of,
@@ -173,7 +175,8 @@ class NodeDatabase(Database):
         self._execute(sql.CALL_ESTIMATED, (slot,))
 
     def intent(self, slot: int, side: int) -> SignedOrder | None:
-        """The persisted order of this slot and side, with the very bytes that were signed."""
+        """The persisted order of this slot and side, with the very bytes that were signed; None
+        also where the order is ELSEWHERE."""
         row = self._one(sql.INTENT, (slot, int(side)))
         return None if row is None else signed_order_of(row)
 
@@ -182,6 +185,15 @@ class NodeDatabase(Database):
         if not self._execute(sql.ADD_INTENT, intent_row(signed)):
             order = signed.order
             raise ValueError(f"slot {order.slot} already has its {order.side.word}")
+
+    def add_elsewhere(self, event: OrderAccepted) -> None:
+        """Keep that the chain accepted an order that was not made here, until ``rewind`` undoes it;
+        where the slot and side have an order already, nothing changes."""
+        self._execute(sql.ADD_ELSEWHERE, elsewhere_row(event))
+
+    def is_elsewhere(self, slot: int, side: int) -> bool:
+        """Whether the slot and side have such an order."""
+        return self._one(sql.IS_ELSEWHERE, (slot, int(side))) is not None
 
     def set_intent_state(
         self,
@@ -232,13 +244,15 @@ class NodeDatabase(Database):
 
     def rewind(self, to: LogPosition) -> None:
         """Forget what was projected from after a position, which the chain has replaced: those
-        clearings and settlements go, orders accepted there are SENT again, and the cursor is there
-        at the latest. A transaction of its own, or a part of the one around it."""
+        clearings, settlements and orders from ELSEWHERE go, orders accepted there are SENT again,
+        and the cursor is there at the latest. A transaction of its own, or a part of the one around
+        it."""
         after = (to.block, to.index)
         with self._connection.joined_transaction():
             self._recent_holds_at = -1
             self._execute(sql.FORGET_SETTLEMENTS, after)
             self._execute(sql.FORGET_CLEARINGS, after)
+            self._execute(sql.FORGET_ELSEWHERE, after)
             self._execute(sql.FORGET_ACCEPTANCES, after)
             self.set_cursor(min(self.cursor(), to))
 

@@ -13,6 +13,7 @@ from node.model import (
     EvidenceClass,
     LogPosition,
     Order,
+    OrderAccepted,
     OrderSettled,
     Quality,
     RegisterReading,
@@ -102,6 +103,21 @@ def intent_row(signed: SignedOrder) -> Row:
         None if order.evidence == NO_EVIDENCE else order.evidence,
         signed.signature,
         STATE_NUMBER[IntentState.PENDING],
+    )
+
+
+def elsewhere_row(event: OrderAccepted) -> Row:
+    """Slot, side, household, energy, limit, evidence, position; nothing was signed here."""
+    at, evidence = event.position, event.evidence
+    return (
+        event.slot,
+        int(event.side),
+        event.household,
+        event.energy_wh,
+        event.limit_price,
+        None if evidence == NO_EVIDENCE else evidence,
+        at.block,
+        at.index,
     )
 
 

@@ -56,8 +56,14 @@ SET_INTENT_STATE: Final = (
 )
 INTENT: Final = (
     "SELECT household, slot, side, energy_wh, limit_price, evidence, signature"
-    " FROM intent WHERE slot = ? AND side = ?"
+    " FROM intent WHERE slot = ? AND side = ? AND state <> 5"
 )
+ADD_ELSEWHERE: Final = (
+    "INSERT INTO intent (slot, side, household, energy_wh, limit_price, evidence, signature,"
+    " state, reason, accepted_block, accepted_index)"
+    " VALUES (?, ?, ?, ?, ?, ?, x'', 5, '', ?, ?) ON CONFLICT DO NOTHING"
+)
+IS_ELSEWHERE: Final = "SELECT 1 FROM intent WHERE slot = ? AND side = ? AND state = 5"
 REPLACE_SIGNATURE: Final = (
     "UPDATE intent SET signature = ?, state = 0, reason = ''"
     " WHERE slot = ? AND side = ? AND state <= 1"
@@ -111,6 +117,9 @@ FROM settlement WHERE slot >= ? AND slot < ?
 
 FORGET_CLEARINGS: Final = "DELETE FROM clearing WHERE (block, log_index) > (?, ?)"
 FORGET_SETTLEMENTS: Final = "DELETE FROM settlement WHERE (block, log_index) > (?, ?)"
+FORGET_ELSEWHERE: Final = (
+    "DELETE FROM intent WHERE state = 5 AND (accepted_block, accepted_index) > (?, ?)"
+)
 FORGET_ACCEPTANCES: Final = """
 UPDATE intent SET state = 1, reason = '', accepted_block = NULL, accepted_index = NULL
 WHERE (accepted_block, accepted_index) > (?, ?)
