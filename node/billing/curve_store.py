@@ -25,7 +25,7 @@ from node.billing.curve_rows import (
     register_row,
 )
 from node.billing.importing import FileReport
-from node.billing.reading_again import named_again, refused_in_reading
+from node.billing.reading_again import named_again, newest_reading, refused_in_reading
 from node.billing.sayings import NOBODY, Sayings, said_text
 from node.billing.series import (
     DAY_S,
@@ -99,7 +99,7 @@ class CurveStore:
         """Keep a file's curves and findings, all or nothing. The same file again does nothing,
         unless fewer of its rows are refused than before: then it fills what is missing."""
         with self._storage.transaction():
-            known, times = self._known(report)
+            known, times = newest_reading(self._storage.import_of, report.digest, report.file)
             if known:
                 kept = [finding for _, finding in self.findings(known - 1, known)]
                 if report.refused >= refused_in_reading(kept):
@@ -235,13 +235,6 @@ class CurveStore:
             )
             for row in self._storage.energies(point_id, from_s, to_s)
         ]
-
-    def _known(self, report: FileReport) -> tuple[int, int]:
-        """The newest import of this very file, and how often it was read; 0 and 0 for none."""
-        known = times = 0
-        while number := self._storage.import_of(report.digest, named_again(report.file, times)):
-            known, times = number, times + 1
-        return known, times
 
     def _again(self, report: FileReport, times: int) -> FileReport:
         """A file that is read again: of its curves what is later holds, of its indexes and energies

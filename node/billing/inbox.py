@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 from zoneinfo import ZoneInfo
 
+from node.billing.conformity import Finding, Treatment
 from node.billing.importing import FileReport, read_files
+from node.billing.reading_again import KEEPING, ImportOf, newest_reading
 from node.billing.rows import Expectations
 from node.errors import ConfigurationError, Refused
 
-__all__ = ["Delivery", "deliveries", "inbox_files", "naming"]
+__all__ = ["Delivery", "FindingsOf", "deliveries", "inbox_files", "naming"]
 
 _CHUNK_BYTES: Final = 2**20
 _UTC: Final = ZoneInfo("UTC")
 _ENCODINGS: Final = ("utf-8", "utf-16-le", "utf-16-be")
 
-ImportOf = Callable[[str, str], int | None]
-"""The import of a file by its digest and name; None if it was not imported."""
+FindingsOf = Callable[[int], Iterable[Finding]]
+"""What was found in an import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,41 @@ def inbox_files(inbox: Path) -> list[Path]:
     return sorted(path for path in inbox.glob("*") if path.is_file())
 
 
-def deliveries(paths: Collection[Path], import_of: ImportOf) -> list[Delivery]:
-    """What these files are. Raises ConfigurationError for one that cannot be opened."""
-    return [_delivery(path, import_of) for path in paths]
+def deliveries(
+    paths: Collection[Path],
+    import_of: ImportOf,
+    findings_of: FindingsOf | None = None,
+    points: Collection[str] = (),
+) -> list[Delivery]:
+    """What these files are. With ``findings_of``, one of which rows of other points than these wait
+    for a person is not wholly imported: they can still be read again. Raises ConfigurationError for
+    one that cannot be opened."""
+    return [_delivery(path, import_of, findings_of, points) for path in paths]
 
 
-def _delivery(path: Path, import_of: ImportOf) -> Delivery:
+def _delivery(
+    path: Path, import_of: ImportOf, findings_of: FindingsOf | None, points: Collection[str]
+) -> Delivery:
     is_imported, ends = True, [0]
     for report in read_files(path, Expectations(_UTC)):
-        is_imported &= import_of(report.digest, report.file) is not None
+        number, _ = newest_reading(import_of, report.digest, report.file)
+        is_imported &= number > 0
+        if number and findings_of is not None:
+            is_imported &= not any(_waits(finding, points) for finding in findings_of(number))
         ends += _ends(report)
         if report.refused or ends == [0]:
             ends.append(report.published_s or int(path.stat().st_mtime))
     return Delivery(path, is_imported, max(ends))
+
+
+def _waits(finding: Finding, points: Collection[str]) -> bool:
+    """Whether rows of somebody else were refused that a person may still have taken."""
+    return (
+        finding.treatment is Treatment.ASK
+        and finding.rows > 0
+        and finding.rule not in KEEPING
+        and finding.point_id not in {"", *points}
+    )
 
 
 def _ends(report: FileReport) -> list[int]:

@@ -8,12 +8,22 @@ which stands where the first does: so it undoes nothing that a later file said.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from node.billing.conformity import Finding
 
-__all__ = ["KEEPING", "first_name", "named_again", "refused_in_reading"]
+__all__ = [
+    "KEEPING",
+    "ImportOf",
+    "first_name",
+    "named_again",
+    "newest_reading",
+    "refused_in_reading",
+]
+
+ImportOf = Callable[[str, str], int | None]
+"""The import of a file by its digest and name; None if it was not imported."""
 
 KEEPING: Final = frozenset(
     {"same_value", "less_trusted", "older_file", "other_step", "index_differs"}
@@ -32,6 +42,14 @@ def named_again(file: str, times: int) -> str:
 def first_name(file: str) -> str:
     """The name under which a file was read first."""
     return _AGAIN.sub("", file)
+
+
+def newest_reading(import_of: ImportOf, digest: str, file: str) -> tuple[int, int]:
+    """The newest import of this very file, and how often it was read; 0 and 0 for none."""
+    known = times = 0
+    while number := import_of(digest, named_again(file, times)):
+        known, times = number, times + 1
+    return known, times
 
 
 def refused_in_reading(findings: Iterable[Finding]) -> int:

@@ -11,6 +11,8 @@ from typing import Final
 import click
 
 from node.billing.archive import Archive
+from node.billing.conformity import Finding
+from node.billing.curve_store import CurveStore
 from node.billing.inbox import deliveries, inbox_files, naming
 from node.billing.people import Member
 from node.cli.office import office_options, open_office
@@ -163,14 +165,20 @@ def _looked_at(places: _Places, points: set[str]) -> list[Path]:
         if places.inbox is None:
             return []
         files = naming(inbox_files(places.inbox), points)
-        waiting = [
-            one.path.name for one in deliveries(files, kept.import_of) if not one.is_imported
-        ]
+        store = CurveStore(kept)
+
+        def findings_of(number: int) -> list[Finding]:
+            return [finding for _, finding in store.findings(number - 1, number)]
+
+        found = deliveries(files, kept.import_of, findings_of, points)
+    waiting = [one.path.name for one in found if not one.is_imported]
     if waiting:
         raise Refused(
-            f"{', '.join(waiting)} in the inbox would go with other people's curves: not imported",
+            f"{', '.join(waiting)} in the inbox would go with other people's curves: not imported,"
+            " or not all rows of it",
             reason="not_imported",
-            next_step="daisee supplier month, or take the person's rows out of it yourself",
+            next_step="daisee supplier month, and see to what it asks; or take the person's rows"
+            " out of it yourself",
         )
     return files
 

@@ -125,6 +125,39 @@ class TestErasure:
         assert erased["not_looked_at"] == ["the operator's list of names (--network)"]
         assert sorted(path.name for path in inbox.iterdir()) == ["mill.csv"]
 
+    def test_a_file_stays_while_rows_of_others_wait_in_it(self, desk: Desk) -> None:
+        """Once the segments of the points are known, both corrections can be taken."""
+        inbox = desk.folder / "inbox"
+        write_r63(inbox / "2.csv", date(2025, 10, 7), 1, {FLAT: lambda _: 9}, {}, stage="CORR")
+        stepless = (inbox / "2.csv").read_text().replace(";B;PT30M;", ";C;PT30M;")
+        of_both = stepless + stepless.split("\n", 1)[1].replace(FLAT, MILL)
+        (inbox / "2.csv").write_text(of_both)
+        asked = desk.month("2025-11-03", "--month", "2025-10")
+        assert asked.exit_code == 7, asked.output
+        assert {one["rule"] for one in json.loads(asked.stdout)["asked"]} == {"stamp_side"}
+        words = ("person", "erase", 3, "--yes", *places(desk, "curves", "bills", "inbox"))
+        before = snapshot(desk)
+        early = desk.office(*words)
+        assert (early.exit_code, "2.csv" in early.stderr) == (6, True), early.output
+        assert snapshot(desk) == before
+
+        street = desk.folder / "street.toml"
+        text = street.read_text()
+        for point in (FLAT, MILL):
+            text = text.replace(f'point = "{point}"\n', f'point = "{point}"\nsegment = "C5"\n')
+        street.write_text(text)
+        document(desk.month("2025-11-04", "--month", "2025-10"))
+        assert desk.json(*words)["inbox_files"] == ["1.csv", "2.csv"]
+
+    def test_a_file_goes_if_only_own_rows_wait_in_it(self, desk: Desk) -> None:
+        inbox = desk.folder / "inbox"
+        write_r63(inbox / "2.csv", date(2025, 10, 7), 1, {MILL: lambda _: 9}, {}, stage="CORR")
+        stepless = (inbox / "2.csv").read_text().replace(";B;PT30M;", ";C;PT30M;")
+        (inbox / "2.csv").write_text(stepless)
+        assert desk.month("2025-11-03", "--month", "2025-10").exit_code == 7
+        words = ("person", "erase", 3, "--yes", *places(desk, "curves", "bills", "inbox"))
+        assert desk.json(*words)["inbox_files"] == ["1.csv", "2.csv"]
+
     def test_whether_a_file_was_imported_the_curves_say(self, desk: Desk) -> None:
         result = desk.office("person", "erase", 2, "--yes", *places(desk, "inbox"))
         assert (result.exit_code, "--curves" in result.stderr) == (2, True)
