@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import click
 
-from node.billing.claims import Claim, canonical, claim_from
+from node.billing.claims import Claim, Series, canonical, claim_from
 from node.billing.dispute_documents import dispute_document
 from node.billing.disputes import (
     Deadlines,
@@ -29,7 +29,7 @@ from node.cli.output import Column, example, json_option, say, say_document, say
 from node.cli.sources import open_past, source_options
 from node.errors import ConfigurationError, Refused
 from node.model import OrderAccepted
-from node.slots import iso_utc, slot_at
+from node.slots import iso_utc, slot_at, slot_end_s, slot_start_s
 
 __all__ = ["dispute"]
 
@@ -161,7 +161,8 @@ def evidence(
     """Add a piece of evidence to a DISPUTE.
 
     An opening is held to the commitment by which the chain accepted the order of its slot: the
-    verdict is kept with it. Ends with 6 if the dispute takes no more evidence.
+    verdict is kept with it. Ends with 6 if the slot is not in dispute, or if the dispute takes no
+    more evidence.
     """
     given = [path for path in (opening_file, answer, document) if path is not None]
     if len(given) != 1:
@@ -194,6 +195,13 @@ def _opening(
     series = found.signed.claim.series
     with open_past(run_folder, rpc, market) as past:
         slot = slot_at(shown.before.taken_at_s, past.slot_s)
+        if not _is_disputed(slot, past.slot_s, series):
+            raise Refused(
+                f"slot {slot} is from {iso_utc(slot_start_s(slot, past.slot_s))}; in dispute is"
+                f" {iso_utc(series.from_s)} to {iso_utc(series.to_s)}",
+                reason="other_slot",
+                next_step="open a slot of the claim: daisee dispute opening --slot",
+            )
         orders = past.source.events(slot=slot, household=series.household, kinds=(OrderAccepted,))
         order = next(
             (
@@ -211,6 +219,10 @@ def _opening(
             )
         verdict = check_opening(shown, order, past.slot_s)
     return {"slot": slot, "opening": opening_document(shown)}, verdict.value
+
+
+def _is_disputed(slot: int, slot_s: int, series: Series) -> bool:
+    return slot_start_s(slot, slot_s) < series.to_s and slot_end_s(slot, slot_s) > series.from_s
 
 
 _MAX_PAPER_BYTES: Final = 2**23

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from node.billing.archive import Archive
+from node.billing.bill_files import write_file
 from node.billing.claims import canonical
 from node.billing.curve_store import CurveStore, Said
 from node.billing.dispute_book import NOTE
@@ -130,6 +131,7 @@ def settle(
         raise click.UsageError("Settle bills (--operation) or a market (--run, --rpc), not both.")
     with open_office(database, key_file) as office:
         person, found = office.disputes.find(wanted, office.now_s)
+        _refuse_early(found, office.now_s, out, earlier)
         reference = None if found.ruling is None else found.ruling.ruling.reference
         carried = _Carried()
         if reference is not None and not found.is_informational and is_market:
@@ -151,21 +153,43 @@ def settle(
             _same_rules(found, terms.operation.rules)
             point = office.people.find(person)[1].point(reference.side)
             ruling = _taken(found, point)
-            with CurveDatabase.open_read_only(curve_file) as kept:
-                done = settle_ruling(ruling, terms, CurveStore(kept), Archive(folder), office.now_s)
+            archive = Archive.existing(folder)
+            with (
+                CurveDatabase.open_read_only(curve_file) as kept,
+                archive.held("daisee dispute settle"),
+            ):
+                done = settle_ruling(ruling, terms, CurveStore(kept), archive, office.now_s)
             carried = _of_bills(done)
         closed = close(found, carried.digest, office.now_s)
         with office.storage.transaction():
-            strangers = _keep(office, closed, carried.papers)
+            document = _document(closed, carried, _keep(office, closed, carried.papers))
+            _write(out, document)
             office.disputes.keep(person, closed, office.now_s)
-    document = _document(closed, carried, strangers)
-    if out is not None:
-        out.write_text(json.dumps(document, sort_keys=True, ensure_ascii=False) + "\n")
     if as_json:
         say_document(document)
         return
     say(f"Dispute {closed.number[:12]} is settled; {len(carried.rows)} rows, which sum to zero.")
     say_table(carried.columns, carried.rows)
+
+
+def _refuse_early(found: Dispute, now_s: int, out: Path | None, earlier: Sequence[Path]) -> None:
+    """Refuse, before anything is changed, a dispute that cannot be closed, and to write where
+    nothing can be, or over entries that were made before."""
+    close(found, b"", now_s)
+    if out is None:
+        return
+    if not out.parent.is_dir():
+        raise ConfigurationError(
+            "there is no such folder", file=out.parent, next_step="check --out, or make it"
+        )
+    if out.resolve() in {path.resolve() for path in earlier}:
+        raise click.UsageError("--out would replace a file of --earlier: give it another name.")
+
+
+def _write(out: Path | None, document: Mapping[str, object]) -> None:
+    """A market's entries are kept nowhere else: without them nothing is settled."""
+    if out is not None:
+        write_file(out, json.dumps(document, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _same_rules(found: Dispute, rules: str) -> None:
@@ -255,7 +279,11 @@ def _of_market(
         if entry.household:
             papers.setdefault(entry.household, []).append(row)
     return _Carried(
-        {"entries": rows, "rulings": [market_ruling_document(ruling)]},
+        {
+            "entries": rows,
+            "rulings": [market_ruling_document(ruling)],
+            "earlier": list(known.digests),
+        },
         hashlib.sha256(canonical({"entries": rows})).digest() if rows else b"",
         [(str(household), {"entries": own}) for household, own in papers.items()],
         _ENTRY_COLUMNS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from node.billing.claims import series_document, series_from
+from node.billing.claims import canonical, series_document, series_from
 from node.billing.curve_store import CurveStore, Said
 from node.billing.reconcile import Account, Entry, Reason
 from node.billing.rulings import MarketRuling
@@ -37,36 +38,50 @@ earlier_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """All that was corrected before; ``entries`` is None if nobody said what was."""
+    """All that was corrected before; ``entries`` is None if nobody said what was. ``digests`` are
+    of the documents: who makes entries says after which, so that no two are alike that are not the
+    same, and one that is not given is missed."""
 
     entries: Sequence[Entry] | None
     rulings: Sequence[MarketRuling]
+    digests: Sequence[str] = ()
 
 
 def read_earlier(paths: Sequence[Path]) -> Earlier:
     """The entries and rulings of files. Raises ConfigurationError for one that is none, or that
-    was given twice."""
+    was given twice, and for one that was made after another which is not given."""
     if not paths:
         return Earlier(None, ())
     entries: list[Entry] = []
     rulings: list[MarketRuling] = []
-    known: set[str] = set()
+    after: dict[str, Path] = {}
+    digests: dict[str, Path] = {}
     for path in paths:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ConfigurationError(f"is larger than {MAX_FILE_BYTES} bytes", file=path)
-            text = path.read_text("utf-8")
-            document = json.loads(text)
+            document = json.loads(path.read_text("utf-8"))
             entries += map(_entry, document["entries"])
             rulings += map(_ruling, document["rulings"])
+            after |= dict.fromkeys(map(str, document.get("earlier", ())), path)
+            digest = hashlib.sha256(canonical(document)).hexdigest()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"holds no correction entries ({error!r})", file=path
             ) from error
-        if text in known:
-            raise ConfigurationError("was given twice", file=path)
-        known.add(text)
-    return Earlier(entries, rulings)
+        if digest in digests:
+            raise ConfigurationError(
+                f"says the same as {digests[digest]}: was given twice", file=path
+            )
+        digests[digest] = path
+    for digest in after.keys() - digests.keys():
+        raise ConfigurationError(
+            f"was made after entries that are not given (SHA-256 {digest[:12]}...)",
+            file=after[digest],
+            next_step="give every file of entries with --earlier: what is missing would be"
+            " corrected twice",
+        )
+    return Earlier(entries, rulings, sorted(digests))
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

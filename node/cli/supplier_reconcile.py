@@ -164,7 +164,8 @@ def reconcile_command(
         if as_csv:
             _say_csv(past, found)
         elif as_json:
-            say_document(_document(past, chosen, found, sums, differences))
+            told = _document(past, chosen, found, sums, differences)
+            say_document({**told, "earlier": list(before.digests)})
         else:
             _say(past, found, sums, differences)
 

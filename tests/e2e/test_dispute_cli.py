@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,19 @@ from node.chain.member_book import Invited, MemberBook, load_book, save_book
 from node.chain.rpc import Sender
 from node.cli.office import open_office
 from node.errors import ConfigurationError
-from node.market.orders import evidence_commitment, evidence_salt
-from node.model import MarketRules, Order, OrderAccepted, RegisterReading, Side
 from node.slots import iso_utc
-from node.store import LedgerDatabase, NodeDatabase
 from node.store.curves import CurveDatabase
-from tests.support.billing_cases import FLAT, MILL, ROOF, curves
+from tests.support.billing_cases import FLAT, MILL, ROOF
 from tests.support.dispute_desk import (
     EVE,
     FROM_S,
     HOME,
-    OCTOBER,
     Desk,
     document,
     give_document,
     made_desk,
-    write_table,
+    ruled_market,
 )
-from tests.support.honest_market import NAMES, HonestMarket
 from tests.support.joined import OPERATOR, Street, street
 
 
@@ -162,55 +155,6 @@ def test_an_adjusted_value_is_settled(desk: Desk) -> None:
     assert october["steps"] == [iso_utc(FROM_S + 1800)]
 
 
-def test_a_node_opens_its_evidence_against_the_run(desk: Desk) -> None:
-    slot, key = FROM_S // 1800, b"e" * 32
-    before = RegisterReading("m", FROM_S, 1_000, 0)
-    after = RegisterReading("m", FROM_S + 1800, 1_300, 0)
-    (desk.folder / "evidence.key").write_bytes(key)
-    with NodeDatabase.open(desk.folder / "node.db") as node:
-        node.add_reading(before)
-        node.add_reading(after)
-    market = HonestMarket(MarketRules(slot_s=1800))
-    market.schedule(MarketRules(slot_s=1800))
-    evidence = evidence_commitment(evidence_salt(key, slot), before, after)
-    market.trade(
-        [
-            Order(1, slot, Side.ASK, 500, 4_000),
-            Order(2, slot, Side.BID, 300, 25_000),
-        ]
-    )
-    events = [
-        replace(event, evidence=evidence)
-        if isinstance(event, OrderAccepted) and event.household == 2
-        else event
-        for event in market.events
-    ]
-    run = desk.folder / "run"
-    run.mkdir()
-    with LedgerDatabase.open_to_append(run) as ledger:
-        ledger.append(events)
-        ledger.set_names(NAMES)
-    opened = desk.run(
-        *("dispute", "opening", "--node", desk.folder / "node.db", "--slot", slot),
-        *("--slot-s", 1800),
-    )
-    assert opened.exit_code == 0, opened.output
-    opening = desk.folder / "opening.json"
-    opening.write_text(opened.stdout)
-    number = document(desk.open(desk.claim()))["number"][:12]
-    shown = desk.json("dispute", "evidence", number, "--opening", opening, "--run", run)
-    assert [piece["verdict"] for piece in shown["evidence"]] == ["matches"]
-    forged = json.loads(opened.stdout)
-    forged["after"]["import_wh"] += 1
-    opening.write_text(json.dumps(forged))
-    shown = desk.json("dispute", "evidence", number, "--opening", opening, "--run", run)
-    assert [piece["verdict"] for piece in shown["evidence"]] == ["matches", "other_commitment"]
-    elsewhere = desk.run(
-        "dispute", "opening", "--node", desk.folder / "node.db", "--slot", slot - 1
-    )
-    assert elsewhere.exit_code == 6
-
-
 def test_consents_come_one_by_one_and_go(desk: Desk) -> None:
     words = ("consent", "grant", 2, "--wording", "2026-01", "--purpose")
     given = desk.json(*words, "sharing")["consents"]
@@ -332,28 +276,6 @@ def test_a_key_that_others_may_read_is_refused(desk: Desk) -> None:
     assert desk.run("person", "list", "--database", desk.folder / "none.db").exit_code == 3
 
 
-def ruled_market(desk: Desk) -> tuple[Path, tuple[object, ...], str]:
-    """A run of two slots, the operator's tables for it, and a dispute about the first, ruled."""
-    slot = FROM_S // 1800
-    market = HonestMarket(MarketRules(slot_s=1800, network_fee=200))
-    market.schedule(MarketRules(slot_s=1800, network_fee=200))
-    for number in (slot, slot + 1):
-        ask = Order(1, number, Side.ASK, 500, 4_000)
-        market.trade([ask, Order(2, number, Side.BID, 300, 25_000)])
-    run = desk.folder / "run"
-    run.mkdir()
-    with LedgerDatabase.open_to_append(run) as ledger:
-        ledger.append(market.events)
-        ledger.set_names(NAMES)
-    write_table(desk.folder / "drawn.csv", curves(OCTOBER, {"flat": lambda _: 300}))
-    write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 500}))
-    dispute = str(document(desk.open(desk.claim(values_wh=(100, 300))))["number"][:12])
-    give_document(desk, dispute)
-    document(desk.rule(dispute, "--outcome", "upheld"))
-    tables = ("--withdrawals", desk.folder / "drawn.csv", "--injections", desk.folder / "fed.csv")
-    return run, tables, dispute
-
-
 def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
     slot = FROM_S // 1800
     run, tables, number = ruled_market(desk)
@@ -390,23 +312,3 @@ def test_a_ruling_corrects_the_markets_allocations(desk: Desk) -> None:
     assert {entry["household"] for entry in note["entries"]} == {2}
     again = desk.office(*settle)
     assert (again.exit_code, "is settled" in again.stderr) == (6, True)
-
-
-def test_what_was_corrected_of_a_market_before_is_not_corrected_twice(desk: Desk) -> None:
-    slot = FROM_S // 1800
-    run, tables, number = ruled_market(desk)
-    kept = desk.folder / "entries.json"
-    desk.json("dispute", "settle", number, "--run", run, *tables, "--out", kept)
-    month = ("supplier", "reconcile", "--month", "2025-10", "--run", run, *tables, "--json")
-    assert document(desk.run(*month, "--earlier", kept))["entries"] == [], "the ruling holds"
-    write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 250}))
-    told = document(desk.run(*month, "--earlier", kept))
-    cut: Counter[tuple[int, int]] = Counter()
-    for entry in told["entries"]:
-        if entry["account"] == "allocated":
-            cut[entry["slot"], entry["household"]] += entry["energy_wh"]
-    assert cut == {(slot, 1): 0, (slot + 1, 1): -50, (slot + 1, 2): -50}
-    twice = desk.run(*month, "--earlier", kept, "--earlier", kept)
-    assert (twice.exit_code, "was given twice" in twice.stderr) == (3, True)
-    other = desk.run(*month, "--earlier", desk.folder / "claim.json")
-    assert (other.exit_code, "holds no correction entries" in other.stderr) == (3, True)

@@ -17,8 +17,11 @@ from node.billing.operation_file import read_operation
 from node.chain.community import Community, save_community
 from node.chain.keys import Key
 from node.cli.main import cli
+from node.model import MarketRules, Order, Side
 from node.slots import iso_utc
-from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, month
+from node.store import LedgerDatabase
+from tests.support.billing_cases import BARN, FLAT, MILL, ROOF, curves, month
+from tests.support.honest_market import NAMES, HonestMarket
 from tests.support.operator_month import WattsOf, write_r63
 
 OCTOBER: Final = month("2025-10")
@@ -219,3 +222,25 @@ def give_document(desk: Desk, number: str) -> None:
     letter.write_text("It stood still from noon on.")
     given = desk.json("dispute", "evidence", number, "--document", letter)
     assert given["state"] == "evidence"
+
+
+def ruled_market(desk: Desk) -> tuple[Path, tuple[object, ...], str]:
+    """A run of two slots, the operator's tables for it, and a dispute about the first, ruled."""
+    slot = FROM_S // 1800
+    market = HonestMarket(MarketRules(slot_s=1800, network_fee=200))
+    market.schedule(MarketRules(slot_s=1800, network_fee=200))
+    for number in (slot, slot + 1):
+        ask = Order(1, number, Side.ASK, 500, 4_000)
+        market.trade([ask, Order(2, number, Side.BID, 300, 25_000)])
+    run = desk.folder / "run"
+    run.mkdir()
+    with LedgerDatabase.open_to_append(run) as ledger:
+        ledger.append(market.events)
+        ledger.set_names(NAMES)
+    write_table(desk.folder / "drawn.csv", curves(OCTOBER, {"flat": lambda _: 300}))
+    write_table(desk.folder / "fed.csv", curves(OCTOBER, {"roof": lambda _: 500}))
+    dispute = str(document(desk.open(desk.claim(values_wh=(100, 300))))["number"][:12])
+    give_document(desk, dispute)
+    document(desk.rule(dispute, "--outcome", "upheld"))
+    tables = ("--withdrawals", desk.folder / "drawn.csv", "--injections", desk.folder / "fed.csv")
+    return run, tables, dispute
