@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.billing.archive import Archive
+from node.billing.claims import Series
+from node.billing.in_force import TakenRuling
+from node.model import Side
+from node.slots import iso_utc
+from node.store import LedgerDatabase
+from tests.support.honest_market import FEE_RULES, NAMES, SCARCE, SLOT, HonestMarket
 from tests.support.market_street import (
     OCTOBER,
     STEPS,
@@ -256,3 +263,80 @@ def test_coefficients_and_allocations_take_the_market_too(street: MarketStreet) 
     refused = street.supplier("allocate", *choice)
     assert refused.exit_code == 2
     assert "Say which market" in refused.stderr
+
+
+def test_a_ruling_below_what_was_stated_is_reconciled_without_the_chain(
+    street: MarketStreet,
+) -> None:
+    buyer, step = fullest(street, "4")
+    street.measured(1, measures(street))
+    document(street.month(*street.source))
+    at_s = OCTOBER.start_s + step * 1800
+    series = Series(int(buyer[-1]), Side.BID, at_s, 1800, (5,))
+    ruling = TakenRuling.of("ab" * 32, buyer, series, "1", OCTOBER.end_s + 2 * 86_400)
+    Archive(street.bills).take(ruling)
+    again = document(street.month(day="2025-11-05"))["months"][0]
+    assert (again["revision"], again["reopened_steps"]) == (2, 1)
+    check_conserved(street, 2)
+    assert street.table("allocated.csv", 2)[buyer][step] == 5
+
+
+def test_members_see_of_the_market_what_was_billed(street: MarketStreet) -> None:
+    buyer, step = fullest(street, "4")
+    street.measured(1, measures(street) | {(buyer, step): 3})
+    document(street.month(*street.source))
+    office = ("--database", street.folder / "office.db")
+    points = [line.split(",")[1] for line in (street.folder / "points.csv").read_text().split()]
+    for point in (point for point in points if point.startswith("4")):
+        roof = f"3{point[1:]}"
+        added = street.invoke(
+            *("person", "add", *office, "--household", point[-1], "--name", f"Home {point[-1]}"),
+            *("--withdrawal", point, "--supplier", 7),
+            *(("--injection", roof) if roof in points else ()),
+        )
+        assert added.exit_code == 0, added.output
+    seen = street.invoke(
+        *("view", "organiser", *office, "--month", "2025-10", "--bills", street.bills),
+        *("--operation", street.folder / "street.toml", "--json"),
+    )
+    shared = sum(map(sum, street.table("allocated.csv").values()))
+    assert document(seen)["community"][0]["shared_wh"] == shared
+
+
+def half_hours(folder: Path, name: str, point: str, wh: int) -> Path:
+    path = folder / name
+    starts = (iso_utc(SLOT * 900), iso_utc(SLOT * 900 + 1800))
+    path.write_text(f"start,{point}\n" + "".join(f"{start},{wh}\n" for start in starts))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("is_cleared", "moved", "reason"),
+    [(True, 0, ""), (False, 0, "is not cleared"), (True, -96, "holds nothing from")],
+)
+def test_a_market_that_is_open_or_ends_before_is_not_allocated(
+    tmp_path: Path, moved: int, reason: str, *, is_cleared: bool
+) -> None:
+    market = HonestMarket()
+    market.schedule(FEE_RULES)
+    book = [replace(order, slot=SLOT + moved) for order in SCARCE[:2]]
+    for order in book:
+        market.accept(order)
+    if is_cleared:
+        market.clear(book)
+    (tmp_path / "run").mkdir()
+    with LedgerDatabase.open_to_append(tmp_path / "run") as ledger:
+        ledger.append(market.events)
+        ledger.set_names(NAMES)
+    (tmp_path / "key.toml").write_text('kind = "market"\n')
+    made = MarketStreet(tmp_path).supplier(
+        *("allocate", "--production", half_hours(tmp_path, "fed.csv", "roof", 700)),
+        *("--consumption", half_hours(tmp_path, "drawn.csv", "flat", 250), "--json"),
+        *("--key", tmp_path / "key.toml", "--run", tmp_path / "run"),
+    )
+    if reason:
+        assert made.exit_code == 6
+        assert reason in made.stderr
+        return
+    found = {item["point"]: item["allocated_wh"] for item in document(made)["points"]}
+    assert found == {"roof": 250, "flat": 250}, "300 Wh were filled, 250 were measured"

@@ -46,8 +46,11 @@ class MarketStreet:
     def bills(self) -> Path:
         return self.folder / "bills"
 
+    def invoke(self, *words: object) -> Result:
+        return CliRunner().invoke(cli, list(map(str, words)))
+
     def supplier(self, *words: object) -> Result:
-        return CliRunner().invoke(cli, ["supplier", *map(str, words)])
+        return self.invoke("supplier", *words)
 
     @property
     def source(self) -> tuple[object, ...]:
