@@ -88,12 +88,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A node as it is now. ``awake_s`` is when it last looked at its clock; ``chain_since_s`` since
-    when the chain is reachable, or is not."""
+    """A node as it is now. ``looks`` is how often it has looked at its clock and its agenda;
+    ``chain_since_s`` since when the chain is reachable, or is not."""
 
     household: int
     since_s: int
-    awake_s: int
+    looks: int
     slot: int
     last_energy: SlotEnergy | None
     last_order: Order | None
@@ -116,7 +116,8 @@ class Agenda:
     def __init__(self, clock: Clock, tolerance_s: int) -> None:
         self.failures = 0
         self.clock_set_back = 0
-        self.awake_s = self.chain_since_s = clock.now_s()
+        self.looks = 0
+        self.chain_since_s = clock.now_s()
         self.chain_is_reachable = True
         self._clock = clock
         self._tolerance_s = tolerance_s
@@ -148,21 +149,22 @@ class Agenda:
         is planned again, unless its time is over. When the clock was set back, ``set_back`` is told
         and everything planned anew.
         """
-        self.awake_s = self._clock.now_s()
+        seen_s = self._clock.now_s()
         plan_anew()
         while self._due:
             due = min(self._due.values(), key=lambda due: (due.at_s, due.step, due.slot))
             await self._wait_until(due.at_s)
-            now_s, seen_s = self._clock.now_s(), self.awake_s
+            now_s = self._clock.now_s()
+            self.looks += 1
             if now_s < seen_s - self._tolerance_s:
                 log.warning("clock_set_back seconds=%d", seen_s - now_s)
                 self.clock_set_back += 1
-                self.awake_s = now_s
+                seen_s = now_s
                 self._due.clear()
                 set_back()
                 plan_anew()
                 continue
-            self.awake_s = max(now_s, seen_s)
+            seen_s = max(now_s, seen_s)
             if now_s >= due.at_s:
                 del self._due[due.step, due.slot]
                 await self._take(due, do)

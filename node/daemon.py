@@ -210,7 +210,7 @@ class HouseholdNode:
         return NodeStatus(
             household=self.household.number,
             since_s=self._since_s,
-            awake_s=agenda.awake_s,
+            looks=agenda.looks,
             slot=slot_at(self._clock.now_s(), self._slot_s),
             last_energy=self._last_energy,
             last_order=self._orders.last,

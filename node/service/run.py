@@ -279,14 +279,15 @@ class Service:
     async def _watchdog(self) -> None:
         """Tell systemd of progress, and of nothing else: an agenda that stands still is killed.
 
-        Progress is a look at the clock, a step that was taken, a page of events that was read.
+        Progress is a look at the agenda, a step that was taken, a page of events that was read. A
+        time of day is none: it stands still for a sound node whose clock was set back a little.
         """
         if not self._notifier.watchdog_s:
             return
         seen: object = None
         while True:
             status = self._node.status()
-            progress = (status.awake_s, status.cursor, status.counters)
+            progress = (status.looks, status.cursor, status.counters)
             if progress != seen:
                 seen = progress
                 self._notifier.alive()

@@ -89,7 +89,7 @@ class Life:
         since_s = self.clock.now_s()
         while True:
             status = node.status()
-            progress = (status.awake_s, status.cursor, status.counters)
+            progress = (status.looks, status.cursor, status.counters)
             if progress != seen:
                 seen, since_s = progress, self.clock.now_s()
             self.still_s = max(self.still_s, self.clock.now_s() - since_s)
