@@ -249,12 +249,14 @@ class LogPosition:
     """Where an event stands in the chain: block number, then index of the log in the block.
 
     ``block_hash`` is the block's own, where it is known: it tells the block from another one that
-    replaced it. Positions are compared without it.
+    replaced it. ``before`` are ends of earlier blocks that whoever stands here went through, oldest
+    first, by which a chain that went back can be followed. Positions are compared without these.
     """
 
     block: int
     index: int
     block_hash: bytes = field(default=b"", compare=False, repr=False)
+    before: tuple[LogPosition, ...] = field(default=(), compare=False, repr=False)
 
 
 BEFORE_ALL: Final = LogPosition(-1, -1)

@@ -15,14 +15,14 @@ from node.chain.client import BLOCKS_PER_PAGE, END_OF_BLOCK
 from node.errors import ChainUnreachable
 from node.model import EventPage, LogPosition, MarketEvent
 
-__all__ = ["MAX_BACK", "Blocks", "FollowedChain"]
+__all__ = ["MAX_BEHIND", "Blocks", "FollowedChain"]
 
-MAX_BACK: Final = 64
-"""So many blocks are read again when a block was replaced and nothing older is known of the branch:
-after a restart. Twice a majority of 21 validators is 22."""
+MAX_BEHIND: Final = 64
+"""An endpoint that is so many blocks behind has not heard of the last ones yet; behind more, it
+still reads the chain, or the chain was put back. Twice a majority of 21 validators is 22."""
 
 SEEN: Final = 64
-"""Ends of pages that are remembered, to find a fork by."""
+"""Ends of pages that are remembered, to find a fork by; a position may bring older ones."""
 
 READS: Final = 4
 """Tries to read a page while the chain's last blocks change."""
@@ -56,12 +56,12 @@ class FollowedChain:
         first_block: int = 0,
         *,
         blocks_per_page: int = BLOCKS_PER_PAGE,
-        most_back: int = MAX_BACK,
+        most_behind: int = MAX_BEHIND,
     ) -> None:
         self._blocks = blocks
         self._first_block = first_block
         self._blocks_per_page = blocks_per_page
-        self._most_back = most_back
+        self._most_behind = most_behind
         self._seen: deque[LogPosition] = deque(maxlen=SEEN)
 
     async def events_after(self, position: LogPosition, household: int | None = None) -> EventPage:
@@ -97,24 +97,35 @@ class FollowedChain:
         return EventPage(events, end, more=last < head.block, replaces=replaces)
 
     async def _still_there(self, position: LogPosition, head: LogPosition) -> LogPosition:
-        """Where to go on from: the position itself, or the last one before the fork.
+        """Where to go on from: the position itself, or the last one known before the fork; the
+        beginning if none of them stands any more.
 
         An endpoint may also be behind the one that was asked before: then its blocks are those that
-        are known, and there is nothing new.
+        are known, and there is nothing new. Raises ChainUnreachable if it is far behind.
         """
         if not position.block_hash:
             return position
         if position.block <= head.block and await self._is_there(position):
             return position
-        older = [seen for seen in self._seen if seen.block < min(position.block, head.block + 1)]
+        end = min(position.block, head.block + 1)
+        known = {seen.block: seen for seen in (*position.before, *self._seen) if seen.block < end}
         is_behind = position.block > head.block
-        for tried, seen in enumerate(reversed(older)):
-            if await self._is_there(seen):
-                return position if is_behind and tried == 0 else seen
-        if is_behind and not older:
-            return position
-        oldest = min(position.block, head.block, *(seen.block for seen in older))
-        return LogPosition(max(oldest - self._most_back, self._first_block) - 1, END_OF_BLOCK)
+        for tried, block in enumerate(sorted(known, reverse=True)):
+            if await self._is_there(known[block]):
+                return self._waiting(position, head) if is_behind and not tried else known[block]
+        if is_behind and not known:
+            return self._waiting(position, head)
+        return LogPosition(self._first_block - 1, END_OF_BLOCK)
+
+    def _waiting(self, position: LogPosition, head: LogPosition) -> LogPosition:
+        """For an endpoint that is behind: nothing shows yet that its blocks are others."""
+        if position.block - head.block > self._most_behind:
+            raise ChainUnreachable(
+                f"the endpoint is at block {head.block}; block {position.block} was read before",
+                next_step="it may still read the chain; if the chain was put back, this ends by"
+                " itself as soon as new blocks show it",
+            )
+        return position
 
     async def _is_there(self, position: LogPosition) -> bool:
         now = await self._blocks.end_of(position.block)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from node.chain.client import MARKET, MarketClient
+from node.chain.community import genesis_hash_of
 from node.chain.heads import FollowedChain
 from node.chain.rpc import Rpc, Sender
 from node.clock import Clock
@@ -22,6 +23,8 @@ REMEMBERED: Final = 16
 LEAST_WAIT_S: Final = 5
 """A receipt is waited for no longer than until the gate closes, but so long at least: later slots
 must not wait for an order that is over."""
+
+_NEXT_STEP: Final = "check the RPC URL; nothing is traded until it serves the agreed chain"
 
 _WORDS: Final = {
     "EnergyMarketAlreadyCleared": "already_cleared",
@@ -56,7 +59,10 @@ class ChainMarket:
         sender: Sender | Callable[[], Sender],
         clock: Clock,
         relay: OrderRelay | None = None,
+        *,
+        genesis_hash: str | None = None,
     ) -> None:
+        self._genesis_hash = genesis_hash
         self._client = client
         self._followed = FollowedChain(client, client.where.created_in_block)
         self._sender: Callable[[], Sender]
@@ -138,8 +144,22 @@ class ChainMarket:
         if now.chain_id != agreed:
             raise ChainMismatch(
                 f"the endpoint serves chain {now.chain_id}, and the market is on chain {agreed}",
-                next_step="check the RPC URL; nothing is traded until it serves the agreed chain",
+                next_step=_NEXT_STEP,
             )
+        await check_genesis(now, self._genesis_hash)
+
+
+async def check_genesis(rpc: Rpc, agreed: str | None) -> None:
+    """Another chain may have the same id. None is agreed in older settings, and then any goes.
+    Raises ChainMismatch."""
+    if agreed is None:
+        return
+    found = await genesis_hash_of(rpc)
+    if found.lower() != agreed.lower():
+        raise ChainMismatch(
+            f"the endpoint's chain began with {found}, and the agreed one with {agreed}",
+            next_step=_NEXT_STEP,
+        )
 
 
 def _in_common_words(refusal: Refused) -> Refused:

@@ -376,6 +376,7 @@ def _with_chain(text: str, settings: Mapping[str, Any], community: Community, ur
         "market": community.market,
         "trade": bool(said.get("trade", False)),
         "created_in_block": community.created_in_block,
+        "genesis_hash": community.genesis_hash,
         "gas_price_wei": community.gas_price_wei,
         "finality_depth": community.finality_depth,
     }

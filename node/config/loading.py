@@ -53,6 +53,7 @@ _TABLES: Final = ("meter", "strategy")
 _NAMES: Final = (*_SECTIONS, *_TABLES)
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+_HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
 
 _Section = TypeVar("_Section", bound="DataclassInstance")
@@ -216,6 +217,8 @@ class _Reading:
             raise self._complaint(key, f"is {value!r}; one of {', '.join(bounds['one_of'])}")
         if "address" in bounds and not _ADDRESS.fullmatch(value):
             raise self._complaint(key, f"is {value!r}; 0x and 40 hexadecimal digits are needed")
+        if "hash" in bounds and not _HASH.fullmatch(value):
+            raise self._complaint(key, f"is {value!r}; 0x and 64 hexadecimal digits are needed")
 
         if "endpoint" in bounds and (why := misplaced(value)):
             raise self._complaint(key, why, OF_A_FILE if "@" in value else "")

@@ -55,7 +55,8 @@ class ChainSection:
     ``rpc`` is where the chain is asked: a URL, or ``file:PATH`` with one that has a token in it.
     ``relay`` is who carries this household's orders first; without one they go by themselves.
     ``finality_depth`` is the number of blocks on top of one that make it final: the community's
-    engine and its validators decide it. Until then money is shown as not final.
+    engine and its validators decide it. Until then money is shown as not final. ``genesis_hash`` is
+    the first block's: without it, another chain with the same id is not told from the right one.
     """
 
     rpc: str = field(metadata={"endpoint": True})
@@ -65,6 +66,7 @@ class ChainSection:
     created_in_block: int = field(default=0, metadata={"least": 0, "most": 2**63 - 1})
     gas_price_wei: int = field(default=0, metadata={"least": 0, "most": 10**15})
     relay: str | None = field(default=None, metadata={"url": True})
+    genesis_hash: str | None = field(default=None, metadata={"hash": True})
     finality_depth: int = field(default=12, metadata={"least": 0, "most": 10_000})
 
 

@@ -181,7 +181,7 @@ class LateMarket:
         for room in ("bootstrap", "household_market", "http", "relay_http"):
             await asyncio.to_thread(import_module, f"node.chain.{room}")
         from node.chain.client import MarketAddress, MarketClient  # noqa: PLC0415 - loaded now
-        from node.chain.household_market import ChainMarket  # noqa: PLC0415
+        from node.chain.household_market import ChainMarket, check_genesis  # noqa: PLC0415
         from node.chain.http import http_rpc  # noqa: PLC0415
         from node.chain.keys import Key  # noqa: PLC0415
         from node.chain.relay_http import RelayClient  # noqa: PLC0415
@@ -193,6 +193,7 @@ class LateMarket:
             rpc = await unless_right.enter_async_context(http_rpc(chain.rpc))
             if rpc.chain_id != chain.chain_id:
                 raise ChainMismatch(f"{chain.rpc} serves chain {rpc.chain_id}")
+            await check_genesis(rpc, chain.genesis_hash)
             found = await MarketClient.connect(rpc, chain.market)
             if found.where.slot_s != self._slot_s:
                 raise ChainMismatch(f"the market's slots have {found.where.slot_s} s")
@@ -213,7 +214,13 @@ class LateMarket:
                     sender = Sender(rpc, now, gas_price=chain.gas_price_wei)
             return sender
 
-        return ChainMarket(MarketClient(rpc, where), sender_now, self._clock, relay)
+        return ChainMarket(
+            MarketClient(rpc, where),
+            sender_now,
+            self._clock,
+            relay,
+            genesis_hash=chain.genesis_hash,
+        )
 
     async def _tell_limits(self, rpc: Rpc) -> None:
         from node.chain.bootstrap import REGISTRY  # noqa: PLC0415

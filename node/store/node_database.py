@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from node.model import (
 from node.ports import IntentState
 from node.store import node_statements as sql
 from node.store.backup import BACKUPS_KEPT, back_up
+from node.store.checkpoints import SPACING, superseded
 from node.store.database import Database, make_private
 from node.store.node_rows import (
     QUALITY_NUMBER,
@@ -226,21 +227,43 @@ class NodeDatabase(Database):
         return [open_intent_of(row) for row in self._connection.all(sql.OPEN_INTENTS)]
 
     def cursor(self) -> LogPosition:
-        """Up to where events were projected; BEFORE_ALL in a new database."""
+        """Up to where events were projected, with what is known of the blocks before; BEFORE_ALL in
+        a new database."""
         if self._cursor_holds_at != self._connection.rollbacks:
             row = self._one(sql.CURSOR)
             assert row is not None
-            self._cursor = LogPosition(*row)
+            passed = self._connection.all(sql.CHECKPOINTS)
+            self._cursor = replace(
+                LogPosition(*row), before=tuple(LogPosition(*at) for at in passed)
+            )
             self._cursor_holds_at = self._connection.rollbacks
         return self._cursor
 
     def set_cursor(self, position: LogPosition) -> None:
-        """Remember it, in the transaction that stored those events."""
+        """Remember it, in the transaction that stored those events; now and then as a checkpoint
+        too."""
         known = self.cursor()
         if (position, position.block_hash) == (known, known.block_hash):
             return  # a chain at rest must not wear the disk
         self._execute(sql.SET_CURSOR, (position.block, position.index, position.block_hash))
-        self._cursor, self._cursor_holds_at = position, self._connection.rollbacks
+        passed = self._passed(known.before, position)
+        self._cursor = LogPosition(position.block, position.index, position.block_hash, passed)
+        self._cursor_holds_at = self._connection.rollbacks
+
+    def _passed(self, known: tuple[LogPosition, ...], now: LogPosition) -> tuple[LogPosition, ...]:
+        """The checkpoints at a position: those before it, with its own block if it has a hash and
+        they are far enough behind."""
+        passed = tuple(at for at in known if at.block <= now.block)
+        if len(passed) < len(known):
+            self._execute(sql.FORGET_CHECKPOINTS, (now.block,))
+        if not now.block_hash or (passed and now.block < passed[-1].block + SPACING):
+            return passed
+        self._execute(sql.ADD_CHECKPOINT, (now.block, now.index, now.block_hash))
+        passed += (LogPosition(now.block, now.index, now.block_hash),)
+        gone = set(superseded(at.block for at in passed))
+        for block in gone:
+            self._execute(sql.FORGET_CHECKPOINT, (block,))
+        return tuple(at for at in passed if at.block not in gone)
 
     def rewind(self, to: LogPosition) -> None:
         """Forget what was projected from after a position, which the chain has replaced: those

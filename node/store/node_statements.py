@@ -74,6 +74,13 @@ OPEN_INTENTS: Final = (
 )
 CURSOR: Final = "SELECT block, log_index, coalesce(block_hash, x'') FROM cursor"
 SET_CURSOR: Final = "UPDATE cursor SET block = ?, log_index = ?, block_hash = nullif(?, x'')"
+CHECKPOINTS: Final = "SELECT block, log_index, block_hash FROM checkpoint ORDER BY block"
+ADD_CHECKPOINT: Final = (
+    "INSERT INTO checkpoint (block, log_index, block_hash) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET log_index = excluded.log_index, block_hash = excluded.block_hash"
+)
+FORGET_CHECKPOINT: Final = "DELETE FROM checkpoint WHERE block = ?"
+FORGET_CHECKPOINTS: Final = "DELETE FROM checkpoint WHERE block > ?"
 ADD_CLEARING: Final = (
     "INSERT INTO clearing (slot, price, matched_wh, ask_wh, bid_wh, block, log_index)"
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"

@@ -47,6 +47,7 @@ def test_from_invite_to_the_first_trade(home: Home) -> None:
     assert not settings.trades
     assert settings.chain.rpc == at.url
     assert settings.chain.market == at.community.market
+    assert settings.chain.genesis_hash == at.community.genesis_hash
     assert settings.household.number == 0
     assert settings.household.slot_s == at.community.slot_s
     assert METER.strip() in home.config.read_text()

@@ -101,7 +101,7 @@ class ForkingMarket:
     def __init__(self, chain: ForkingChain, rules: MarketRules) -> None:
         self.submitted: list[SignedOrder] = []
         self._rules = rules
-        self._followed = FollowedChain(chain, blocks_per_page=5, most_back=DEPTH)
+        self._followed = FollowedChain(chain, blocks_per_page=5, most_behind=DEPTH)
 
     async def rules_at(self, _slot: int) -> MarketRules:
         """They never change."""
