@@ -21,7 +21,7 @@ from node.errors import Refused, StorageBusy
 from node.slots import parse_iso_utc
 from tests.support.billing_cases import FLAT, MILL, ROOF
 from tests.support.cut_off import cut_off
-from tests.support.dispute_desk import Desk, document, made_desk
+from tests.support.dispute_desk import Desk, document, give_document, made_desk
 from tests.support.operator_month import write_r63
 from tests.support.shared import CHECKOUT
 
@@ -119,6 +119,9 @@ class TestLock:
     ) -> None:
         monkeypatch.setattr(archive_lock, "LONGEST_WAIT_S", 1)
         bills = desk.folder / "bills"
+        number = document(desk.open(desk.claim()))["number"][:12]
+        give_document(desk, number)
+        document(desk.rule(number, "--outcome", "upheld"))
         correct(desk)
         with subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(bills)], stdout=subprocess.PIPE, text=True
@@ -128,6 +131,7 @@ class TestLock:
             before = (bills / "history.jsonl").read_text()
             for run in (
                 partial(desk.month, "2025-11-20"),
+                partial(desk.settle, number),
                 partial(desk.office, *erasing(desk)),
                 partial(desk.office, *ageing(desk, *rules(desk, "curve", 6, "by_day"))),
             ):
@@ -139,6 +143,7 @@ class TestLock:
             # Who dies lets go, and what it said of itself is not believed any more.
             holder.send_signal(signal.SIGKILL)
         assert document(desk.month("2025-11-20"))["months"][0]["revision"] == 2
+        assert document(desk.settle(number))["months"][0]["revision"] == 3
         assert (bills / ".lock").read_text() == ""
 
     def test_a_revision_is_recorded_once(self, desk: Desk) -> None:
