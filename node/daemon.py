@@ -65,6 +65,9 @@ CLOSED_AT_ONCE: Final = 96
 WAITING: Final = 128
 """Closed slots that wait for their order at most; what is older is too late in any market."""
 
+DROPPED_AT_ONCE: Final = 16
+"""Slots found to be too late in one step at most: the chain is asked for the rules of each."""
+
 
 class HouseholdNode:
     """One household's node: ``run``, or the steps of a slot's life in their order. One task."""
@@ -316,30 +319,36 @@ class HouseholdNode:
         return await self.close_slot(slot)
 
     async def _order_waiting(self) -> bool:
-        """Order the closed slots whose gate is open; the others are too late, or wait on. Returns
-        whether anything was sent."""
-        if not self._waiting:
-            return False
-        rules = await self._market.rules_at(max(self._waiting))
-        now_s = self._clock.now_s()
-        self._drop_late([s for s in self._waiting if rules.gate_closes_s(s) <= now_s], now_s)
-        has_sent = False
-        for slot, (energy, evidence) in sorted(self._waiting.items()):
+        """Order the closed slots whose gate is open, the newest first; the others are too late, or
+        wait on. Each is judged by its own rules. Returns whether anything was sent."""
+        has_sent, late = False, 0
+        for slot in sorted(self._waiting, reverse=True):
+            rules = await self._market.rules_at(slot)
             opens_s, closes_s = rules.gate_opens_s(slot), rules.gate_closes_s(slot)
-            if now_s < opens_s:
-                self._agenda.plan(Step.ORDER, opens_s, until_s=closes_s)
-                break
-            if not self._has_followed and slot_end_s(slot, self._slot_s) <= self._since_s:
+            now_s = self._clock.now_s()
+            if closes_s <= now_s:
+                self._drop_late([slot], now_s)
+                late += 1
+                if late == DROPPED_AT_ONCE:
+                    self._agenda.plan(Step.ORDER, now_s, until_s=now_s + self._slot_s)
+                    break
+            elif now_s < opens_s:
+                self._agenda.plan(Step.ORDER, opens_s, slot=slot, until_s=closes_s)
+            elif not self._has_followed and slot_end_s(slot, self._slot_s) <= self._since_s:
                 # It may have its order already, and this database be a backup that was put back.
                 self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)
-                continue
-            prepared = await self._prepare(energy, evidence)
-            del self._waiting[slot]
-            self._agenda.plan(Step.CATCH_UP, now_s + 1, slot=slot, until_s=closes_s)
-            await self._send(prepared)  # if that fails, the line before holds
-            has_sent = has_sent or bool(prepared)
-            self._plan_gate(slot, rules)
+            else:
+                has_sent = await self._order(slot, rules) or has_sent
         return has_sent
+
+    async def _order(self, slot: int, rules: MarketRules) -> bool:
+        prepared = await self._prepare(*self._waiting[slot])
+        del self._waiting[slot]
+        again_s, closes_s = self._clock.now_s() + 1, rules.gate_closes_s(slot)
+        self._agenda.plan(Step.CATCH_UP, again_s, slot=slot, until_s=closes_s)
+        await self._send(prepared)  # if that fails, the line before holds
+        self._plan_gate(slot, rules)
+        return bool(prepared)
 
     def _plan_gate(self, slot: int, rules: MarketRules) -> None:
         """What is left to do for a slot that was ordered, while its gate is open and after."""
@@ -362,11 +371,10 @@ class HouseholdNode:
         await self.follow()
         await self.resend()
         await self._order_waiting()
-        if self._orders.ordered_wh:
-            rules = await self._market.rules_at(max(self._orders.ordered_wh)[0])
-            for slot in {slot for slot, _ in self._orders.ordered_wh}:
-                if self._clock.now_s() < rules.gate_closes_s(slot):
-                    self._plan_gate(slot, rules)
+        for slot in sorted({slot for slot, _ in self._orders.ordered_wh})[-WAITING:]:
+            rules = await self._market.rules_at(slot)
+            if self._clock.now_s() < rules.gate_closes_s(slot):
+                self._plan_gate(slot, rules)
 
     async def _clear(self, due: Due) -> None:
         if await self.clear_slot(due.slot) == "gate_still_open":  # by its last block's clock
@@ -418,11 +426,11 @@ class HouseholdNode:
 
     async def _give_up_late_orders(self) -> None:
         """What the chain has not accepted by the end of its gate is never sent again."""
-        unanswered = self._orders.unanswered_slots()
-        if unanswered:
-            rules = await self._market.rules_at(unanswered[-1])
-            ended_s = self._clock.now_s() - rules.gate_offset_s - rules.gate_s
-            self._orders.give_up(slot_at(ended_s, rules.slot_s) - 1)
+        for slot in self._orders.unanswered_slots():
+            rules = await self._market.rules_at(slot)
+            if self._clock.now_s() < rules.gate_closes_s(slot):
+                break
+            self._orders.give_up(slot)
 
     def _commit_to(self, slot: int, before: RegisterReading, after: RegisterReading) -> bytes:
         return evidence_commitment(evidence_salt(self._evidence_key, slot), before, after)
