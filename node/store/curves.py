@@ -21,6 +21,7 @@ KIND: Final = DatabaseKind(
     schema="curves",
     application_id=int.from_bytes(b"dsCV"),
     repair="put the last backup in its place, or import the operator's files into a new one",
+    upgrade="daisee supplier month, or daisee dso import, brings it to this version; keep a copy",
 )
 
 _NEWEST: Final = 2**62

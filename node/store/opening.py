@@ -64,7 +64,7 @@ def open_read_only(kind: DatabaseKind, path: Path) -> Connection:
             raise ConfigurationError(
                 f"a {kind.title} of version {version}, unfinished or from an older daisee",
                 file=path,
-                next_step=kind.repair,
+                next_step=kind.upgrade or kind.repair,
             )
         unless_whole.pop_all()
     return connection

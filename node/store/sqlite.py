@@ -50,14 +50,16 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 class DatabaseKind:
     """What a file is for. ``schema`` is its folder of migrations in ``node/schema``;
     ``application_id`` tells it from other SQLite files; ``repair`` is the next step when it
-    is damaged. ``page_bytes`` is the page size of a new file: a commit writes every page that it
-    touches, so small ones wear a memory card less where commits are small."""
+    is damaged, ``upgrade`` when it is older and only looked at. ``page_bytes`` is the page size of
+    a new file: a commit writes every page that it touches, so small ones wear a memory card less
+    where commits are small."""
 
     title: str
     schema: str
     application_id: int
     repair: str
     page_bytes: int = 4096
+    upgrade: str = ""
 
 
 class Connection:

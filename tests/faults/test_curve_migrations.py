@@ -18,7 +18,7 @@ import pytest
 from node.billing.curve_store import CurveStore
 from node.billing.importing import FileReport
 from node.billing.series import DAY_S, Curve, Direction, SharedPart, StepQuality
-from node.errors import StorageBusy
+from node.errors import ConfigurationError, StorageBusy
 from node.store import opening
 from node.store.curves import CurveDatabase
 from tests.support.shared import CHECKOUT
@@ -57,6 +57,14 @@ def test_nothing_that_was_kept_is_lost(path: Path) -> None:
     assert [rows(path, query) for query in kept] == before
     assert rows(path, "PRAGMA user_version") == [(NEWEST,)]
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_who_only_looks_is_told_what_brings_it_up(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="of version 1") as caught:
+        CurveDatabase.open_read_only(path)
+    assert "daisee supplier month" in caught.value.next_step
+    CurveDatabase.open(path).close()
+    CurveDatabase.open_read_only(path).close()
 
 
 def test_it_is_what_its_migration_and_its_rows_still_give(path: Path, tmp_path: Path) -> None:
