@@ -337,24 +337,19 @@ def test_a_clearing_that_no_block_takes_does_not_hold_up_the_next_slots_order(
     async def stopped(street: Community) -> None:
         await street.market().submit(street.signed(1, Side.BID, 100))
         await street.clock.sleep_until(RULES.gate_closes_s(SLOT))
-        ask, waits = street.chain.rpc.ask, list[float]()
+        ask = street.chain.rpc.ask
 
         async def no_receipt(method: str, *parameters: object) -> object:
             return None if method.endswith("Receipt") else await ask(method, *parameters)
 
-        async def no_time(seconds: float) -> None:
-            waits.append(seconds)
-
         async def short_gate(_slot: int) -> MarketRules:
-            return replace(RULES, gate_s=40)
+            return replace(RULES, gate_s=24)
 
         market = street.market()
         monkeypatch.setattr(market, "rules_at", short_gate)
         monkeypatch.setattr(street.chain.rpc, "ask", no_receipt)
-        monkeypatch.setattr(asyncio, "sleep", no_time)
-        with pytest.raises(ChainUnreachable, match="no receipt"):
+        with pytest.raises(ChainUnreachable, match="no receipt within 6 s"):  # a quarter of a gate
             await market.clear(SLOT)
-        assert 9 < sum(waits) < 11
 
     on_chain(stopped)
 
