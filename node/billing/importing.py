@@ -74,7 +74,7 @@ SMALL_BYTES: Final = 64 * 2**20
 
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _NAME_STAMP: Final = re.compile(r"_(20\d{12})(?:\.|$)")
-_READ_FAILS: Final = (
+READ_FAILS: Final = (
     Unreadable,
     TooMuch,
     zipfile.BadZipFile,
@@ -163,7 +163,7 @@ def _members(
     try:
         with _damage():
             archive = zipfile.ZipFile(stream)
-    except _READ_FAILS as error:
+    except READ_FAILS as error:
         yield _refused(name, digest, f"the archive is broken: {error}", "broken_archive")
         return
     with archive:
@@ -175,14 +175,14 @@ def _members(
             yield _refused(name, digest, "the archive is empty", "empty_file")
         for member in members:
             inner = f"{name}:{as_text(member.filename)}"
-            fault = _member_fault(member)
+            fault = member_fault(member)
             if fault:
                 yield _refused(inner, digest, fault, "archive_member")
             else:
                 yield _file(inner, digest, partial(_member_opened, archive, member), expected)
 
 
-def _member_fault(member: zipfile.ZipInfo) -> str:
+def member_fault(member: zipfile.ZipInfo) -> str:
     """Why a member of an archive is not opened; empty if it is."""
     if member.flag_bits & 1:
         return "encrypted; decrypt it with the operator's key first"
@@ -201,7 +201,7 @@ def _file(
     try:
         with open_stream() as stream:
             content = stream.read(HEAD_BYTES)
-    except _READ_FAILS as error:
+    except READ_FAILS as error:
         return _refused(name, digest, f"cannot be unpacked: {error}", "broken_archive")
     if not content.strip():
         return _refused(name, digest, "the file is empty", "empty_file")
@@ -219,7 +219,7 @@ def _file(
     try:
         with open_stream() as stream:
             format_.read(stream, intake, head)
-    except _READ_FAILS as error:
+    except READ_FAILS as error:
         fault = error
     if fault is not None:
         return _broken(name, digest, format_, intake, fault)
