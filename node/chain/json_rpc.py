@@ -90,7 +90,7 @@ def list_of(value: object) -> Sequence[Any]:
     return value
 
 
-def field_of(table: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+def field_of(table: Mapping[str, object], name: str) -> object:
     """What a table must hold. Raises BadAnswer."""
     if name not in table:
         raise BadAnswer(f"no {name} in the answer")

@@ -12,10 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from node.errors import ConfigurationError
-from node.store.curves import KIND
+from node.store.curve_upkeep import opened_to_take_out
 from node.store.database import Database
-from node.store.opening import open_for_writing
 from node.store.sqlite import Row
 
 __all__ = ["CurveAgeing"]
@@ -71,13 +69,7 @@ class CurveAgeing(Database):
     @classmethod
     def open(cls, path: Path) -> CurveAgeing:
         """Open an existing one. Raises ConfigurationError as ``CurveDatabase`` does."""
-        if not path.is_file():
-            raise ConfigurationError(
-                f"there is no {KIND.title}", file=path, next_step="check the name"
-            )
-        connection = open_for_writing(KIND, path, synchronous="FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        return cls(connection)
+        return cls(opened_to_take_out(path))
 
     def days_due(self, before_s: int, month_of: MonthOf) -> int:
         """How many energies of days and indexes lie in months that ended by an instant, and would

@@ -16,9 +16,9 @@ from node.errors import ConfigurationError
 from node.store.curves import KIND
 from node.store.database import Database
 from node.store.opening import open_for_writing
-from node.store.sqlite import Row
+from node.store.sqlite import Connection, Row
 
-__all__ = ["OLD_FINDING", "CurveUpkeep"]
+__all__ = ["OLD_FINDING", "CurveUpkeep", "opened_to_take_out"]
 
 _DAY_S: Final = 86_400
 _TABLES: Final = ("curve_day", "register_value", "period_energy")
@@ -54,19 +54,23 @@ _ADD_ENERGY: Final = (
 )
 
 
+def opened_to_take_out(path: Path) -> Connection:
+    """A database that is there, and in which what is deleted is overwritten. Raises
+    ConfigurationError as ``CurveDatabase`` does."""
+    if not path.is_file():
+        raise ConfigurationError(f"there is no {KIND.title}", file=path, next_step="check the name")
+    connection = open_for_writing(KIND, path, synchronous="FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    return connection
+
+
 class CurveUpkeep(Database):
     """A database of official curves, opened to take things out of it. Use as a context manager."""
 
     @classmethod
     def open(cls, path: Path) -> CurveUpkeep:
         """Open an existing one. Raises ConfigurationError as ``CurveDatabase`` does."""
-        if not path.is_file():
-            raise ConfigurationError(
-                f"there is no {KIND.title}", file=path, next_step="check the name"
-            )
-        connection = open_for_writing(KIND, path, synchronous="FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        return cls(connection)
+        return cls(opened_to_take_out(path))
 
     def forget(self, points: Iterable[str]) -> int:
         """Delete all that is kept of some delivery points, findings with their raw rows included;

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from node.chain.network.record import Network, Peer
 from node.errors import ConfigurationError
@@ -98,7 +98,9 @@ def _reach_of(folder: Path, network: Network) -> Reach:
     return trial or _on_machines(folder, network, trial_ended=True)
 
 
-def _trial_of(document: Any) -> Reach | None:  # noqa: ANN401 - JSON
+def _trial_of(document: object) -> Reach | None:
+    if not isinstance(document, dict):
+        return None
     try:
         supervisor = int(document["supervisor"])
         endpoints = {str(name): str(value) for name, value in document["endpoints"].items()}
